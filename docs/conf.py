@@ -1,0 +1,72 @@
+"""The site. Built by `make docs`; reads offline, MathJax included."""
+
+import re
+
+import pybtex.plugin
+from pybtex.style.formatting.plain import Style as Plain
+from pybtex.style.labels import BaseLabelStyle
+
+import limits
+
+project = "limits"
+author = "the limits authors"
+copyright = author
+version = release = limits.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # MathJax served from the site itself
+    "sphinxcontrib.bibtex",
+]
+exclude_patterns = ["_build"]
+default_role = "code"  # `name` in a docstring is code
+
+html_theme = "furo"
+html_title = "limits"
+
+myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "off"  # "cache" runs a notebook when its code has changed
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+napoleon_use_ivar = True
+
+bibtex_bibfiles = ["references.bib"]
+bibtex_default_style = "keys"
+
+
+class KeyLabels(BaseLabelStyle):
+    """Labels are the keys themselves: [TP6]."""
+
+    def format_labels(self, sorted_entries):
+        return (entry.key for entry in sorted_entries)
+
+
+class Keys(Plain):
+    """Plain entries, labelled by their keys."""
+
+    default_label_style = KeyLabels
+
+
+pybtex.plugin.register_plugin("pybtex.style.formatting", "keys", Keys)
+
+DISPLAYED = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
+INLINE = re.compile(r"(?<![\\$])\$([^$]+?)\$(\w?)")
+
+
+def mathematics(app, what, name, obj, options, lines):
+    """Write the $…$ of docstrings as reStructuredText mathematics."""
+    text = DISPLAYED.sub(lambda m: f":math:`{' '.join(m[1].split())}`", "\n".join(lines))
+    text = INLINE.sub(lambda m: f":math:`{' '.join(m[1].split())}`" + (rf"\ {m[2]}" if m[2] else ""), text)
+    lines[:] = text.split("\n")
+
+
+def setup(app):
+    """Connect after napoleon, which runs at the default priority."""
+    app.connect("autodoc-process-docstring", mathematics, priority=600)

@@ -1,0 +1,150 @@
+"""`solve`: which limit a problem has, and what it is."""
+
+import time
+import warnings
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import limits
+from limits.deep.flow import flow_level
+from limits.deep.gaussian import gaussian_level
+from limits.deep.refine import Level, Refined, Refinement, UnconvergedError, first_panels
+from limits.directions import trained_directions
+from limits.panels import Panels
+from limits.problem import Problem
+from limits.record import Record
+from limits.regimes import Regime, classify
+from limits.trajectory import Interrupted, Trajectory, assemble
+
+Progress = Callable[[int, int], None]
+MOST_BYTES = 8e9
+MOST_NODES = 1200
+TIGHTEST = 1e-14
+
+
+class NoLimitError(ValueError):
+    """The exponents have no infinite-depth limit; `regime` says why."""
+
+    def __init__(self, message: str, regime: Regime) -> None:
+        super().__init__(message)
+        self.regime = regime
+
+
+class ToleranceWarning(RuntimeWarning):
+    """The requested tolerance was not met; `Trajectory.error` says what was."""
+
+
+def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, progress: Progress | None = None) -> Trajectory:
+    r"""What training converges to as width and then depth go to infinity.
+
+    At $\alpha = \gamma = 1/2$ the states become Gaussian processes over depth $p \in [0, 1]$,
+
+    $$ x_i(p) = x_i(0) + a B_i(p) + \int_0^p \sum_{j<i} F_{ij}\delta_j\,dq, \qquad E\,dB_i dB_j = C^0_{ij}\,dp, \qquad
+       F_{ij} = a^2(R^0_{ij} - w_j C^0_{ij}) $$
+
+    and the mirror image for $\delta$; for $1/2 < \alpha$, $\alpha + \gamma = 1$ noise and response vanish and a
+    deterministic flow is left; for $\alpha \ge 1/2$, $\alpha + \gamma > 1$ the blocks stay frozen at initialization.
+    `recurse` approaches it at rate $O(1/L)$ at $\alpha = 1/2$ and $O(L^{1-2\alpha}) + O(L^{-2(1-\alpha)})$ between.
+
+    Args:
+        problem: what to train.
+        tol: error allowed in outputs and recorded kernels, relative to the larger of 1 and their largest value.
+        record: which kernels to keep; the feature kernel at five depths by default.
+        progress: called as progress(done, total) after every step of every resolution.
+
+    Returns:
+        A `Trajectory`; `error` is the measured difference from a finer resolution.
+
+    Raises:
+        NoLimitError: no limit exists; the message names the violated inequality, `.regime` the whole verdict.
+        ValueError: a tolerance outside (1e-14, 1), or a record that is too large.
+        DivergedError: outputs leave the range of numbers.
+
+    Warns:
+        ToleranceWarning: `tol` was not met; the best result is returned with its true `error`.
+
+    Source: TP6, Theorem 4.1 and Proposition 4.4 (the limit); the semiseparable form is this project's.
+
+    >>> from limits import DEPTH_MUP, Problem, ResNet, SGD
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
+    >>> solve(one, tol=1e-10).outputs[:, 0, 0].round(8)
+    array([0.        , 2.71828183, 0.05555328])
+    """
+    began = time.perf_counter()
+    if not TIGHTEST <= tol < 1:
+        raise ValueError(f"tol must be at least {TIGHTEST:g} and below 1, got {tol!r}")
+    record = record or Record()
+    record.check(problem)
+    level_at = _limit(problem, record, progress)
+    states = (trained_directions(problem).count + problem.d_out) * (problem.steps + 1)
+    first = first_panels(record.depths if record.kinds else record.depths[:0])
+    refinement = Refinement(tol, max(64, min(MOST_NODES, int(MOST_BYTES / (32 * states**2)))), first)
+
+    def trajectory(found: Refined, **more: Any) -> Trajectory:
+        meta = {
+            "rung": "deep",
+            "tol": tol,
+            "panels": found.level.panels.count,
+            "order": found.level.panels.order,
+            "resolutions": found.levels,
+            "estimated_error": found.worst,
+            "version": limits.__version__,
+            "seconds": time.perf_counter() - began,
+        }
+        return assemble(problem, found.level.outputs, found.error, meta=meta | more, **found.level.kernels)
+
+    try:
+        found = refinement.run(level_at)
+    except UnconvergedError:
+        raise UnresolvedError(
+            f"the limit could not be resolved with {refinement.most_nodes} depth nodes: the learning rate or multiplier is too "
+            "large for this problem; lower them, or use recurse at a finite number of blocks"
+        ) from None
+    except KeyboardInterrupt as stop:
+        if refinement.last is None:
+            raise
+        raise Interrupted(trajectory(refinement.best or refinement.unchecked(refinement.last), partial=True)) from stop
+    if not found.met:
+        warnings.warn(
+            f"tol = {tol:g} was not met: the estimated error is {found.worst:.1e} with {len(found.level.panels.nodes)} depth "
+            "nodes; see Trajectory.error, or lower the learning rate",
+            ToleranceWarning,
+            stacklevel=2,
+        )
+    return trajectory(found)
+
+
+class UnresolvedError(ArithmeticError):
+    """The limit varies too fast over depth for the largest number of nodes."""
+
+
+def _limit(problem: Problem, record: Record, progress: Progress | None) -> Callable[[Panels], Level]:
+    """The function that computes the problem's limit on given panels."""
+    parametrization = problem.parametrization
+    regime = classify(parametrization)
+    alpha, gamma, beta = parametrization.single()
+    if not regime.stable_at_initialization:
+        raise NoLimitError(
+            f"1/2 - alpha{_beta(beta)} = {Fraction(1, 2) - alpha - beta} > 0: the initial blocks add up like "
+            f"exp(a^2 L^({1 - 2 * (alpha + beta)})) [D1.2]; raise alpha to 1/2, or use recurse at a finite number of blocks",
+            regime,
+        )
+    if not regime.stable_during_training:
+        raise NoLimitError(
+            f"alpha + gamma = {alpha + gamma} < 1: updates add up to L^({1 - alpha - gamma}) [D1.3]; "
+            f"raise gamma to {1 - alpha}, or use recurse at a finite number of blocks",
+            regime,
+        )
+    moving = alpha + gamma == 1
+    compute = gaussian_level if alpha + beta == Fraction(1, 2) else flow_level
+    report = progress or (lambda done, total: None)
+
+    def at(panels: Panels) -> Level:
+        return compute(problem, panels, record, moving, lambda t: report(t, problem.steps))
+
+    return at
+
+
+def _beta(beta: Fraction) -> str:
+    return " - beta" if beta else ""

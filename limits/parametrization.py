@@ -1,0 +1,120 @@
+"""How the block multiplier and the learning rate scale with the number of blocks."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Integral, Rational, Real
+
+Exact = int | str | float | Rational
+"""What an exponent may be written as; stored as `Fraction`."""
+
+LARGEST_DENOMINATOR = 64
+
+
+def exact(value: object, name: str) -> Fraction:
+    """Return `value` as a `Fraction`, refusing what is not exactly one.
+
+    Raises:
+        ValueError: a float that is not exactly a fraction with denominator <= 64, or text that is no fraction.
+        TypeError: anything that is not a number or text.
+
+    >>> exact("1/3", "alpha"), exact(0.25, "alpha")
+    (Fraction(1, 3), Fraction(1, 4))
+    """
+    if isinstance(value, str):
+        try:
+            return Fraction(value)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f'{name} must be a fraction, got the text {value!r}: write it like "1/2"') from None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f'{name} must be a fraction, got {value!r}: write it like "1/2" or Fraction(1, 2)')
+    if isinstance(value, Integral):
+        return Fraction(int(value))
+    if isinstance(value, Rational):
+        return Fraction(int(value.numerator), int(value.denominator))
+    number = float(value)
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError(f'{name} must be a finite fraction, got {value!r}: write it like "1/2"')
+    if (fraction := Fraction(number)).denominator <= LARGEST_DENOMINATOR:
+        return fraction
+    near = Fraction(number).limit_denominator(LARGEST_DENOMINATOR)
+    raise ValueError(
+        f"{name} = {value!r} is not exactly a fraction with denominator <= {LARGEST_DENOMINATOR}: "
+        f'write it as text, for example "{near}"'
+    )
+
+
+def _layers(value: object, name: str) -> Fraction | tuple[Fraction, ...]:
+    if isinstance(value, tuple | list):
+        if not value:
+            raise ValueError(f"{name} must hold one exponent per layer of the block, got an empty tuple")
+        return tuple(exact(v, name) for v in value)
+    return exact(value, name)
+
+
+@dataclass(frozen=True)
+class Parametrization:
+    r"""Exponents of depth: block multiplier $a L^{-\alpha}$, effective update $\Theta(L^{-\gamma})$ (TP6, Def. 6.1).
+
+    With SGD the raw learning rate is $\eta L^{\alpha-\gamma}$, because the gradient of a block is $\Theta(L^{-\alpha})$.
+
+    Args:
+        alpha: exponent of the block multiplier; int, text such as "1/2", Fraction, or any rational number.
+        gamma: exponent of the effective learning rate; a tuple gives one exponent per layer of the block.
+        initial: $\beta$, initial weights of a layer are $\Theta(L^{-\beta})$ in operator norm; a tuple likewise.
+
+    Raises:
+        ValueError: a float that is not exactly a fraction with denominator <= 64.
+
+    >>> Parametrization("1/2", 0.5)
+    Parametrization(alpha=1/2, gamma=1/2)
+    >>> Parametrization("1/2", 0).sgd_exponent
+    Fraction(1, 2)
+    """
+
+    alpha: Exact
+    gamma: Exact | tuple[Exact, ...]
+    initial: Exact | tuple[Exact, ...] = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "alpha", exact(self.alpha, "alpha"))
+        object.__setattr__(self, "gamma", _layers(self.gamma, "gamma"))
+        object.__setattr__(self, "initial", _layers(self.initial, "initial"))
+
+    def __repr__(self) -> str:
+        initial = "" if self.initial == 0 else f", initial={_text(self.initial)}"
+        return f"Parametrization(alpha={self.alpha}, gamma={_text(self.gamma)}{initial})"
+
+    def single(self) -> tuple[Fraction, Fraction, Fraction]:
+        """(alpha, gamma, initial) of a block with one layer.
+
+        Raises:
+            ValueError: exponents were given for several layers.
+
+        >>> Parametrization(1, 0).single()
+        (Fraction(1, 1), Fraction(0, 1), Fraction(0, 1))
+        """
+        values = []
+        for name, value in (("gamma", self.gamma), ("initial", self.initial)):
+            if isinstance(value, tuple):
+                if len(value) != 1:
+                    raise ValueError(f"{name} has {len(value)} exponents, but a block of depth 1 has one layer: give one")
+                value = value[0]
+            values.append(value)
+        return Fraction(self.alpha), values[0], values[1]
+
+    @property
+    def sgd_exponent(self) -> Fraction:
+        r"""$\alpha - \gamma$: the raw SGD learning rate of a one-layer block is $\eta L^{\alpha-\gamma}$."""
+        alpha, gamma, _ = self.single()
+        return alpha - gamma
+
+
+def _text(value: object) -> str:
+    return f"({', '.join(map(str, value))})" if isinstance(value, tuple) else str(value)
+
+
+DEPTH_MUP = Parametrization("1/2", "1/2")
+"""Depth-µP (TP6): the only stable, faithful, feature-learning and diverse point for one-layer blocks."""
+
+NEURAL_ODE = COMPLETEP = Parametrization(1, 0)
+"""CompleteP (CP), the "neural ODE" point of TP6."""

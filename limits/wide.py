@@ -1,0 +1,124 @@
+r"""Rung 2: networks of infinite width and finitely many blocks, exactly.
+
+The recursion over blocks of TP6 (Lemma C.1, and D.3 for any $\alpha, \gamma$), with batches, schedules, momentum and
+trained read-in and read-out, in $O(T^3 L)$ time and $O(T^2 L)$ memory by the semiseparable form of
+`limits.semiseparable`; as printed it takes $O(T^4 L^2)$.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+import limits
+from limits.directions import trained_directions
+from limits.kernels import sample_kernels
+from limits.problem import Problem, whole
+from limits.record import Record
+from limits.semiseparable import FORWARD, Array, CausalSystem, Pass, Side, evolve, symmetric
+from limits.trajectory import Trajectory, assemble
+
+Progress = Callable[[int, int], None]
+
+
+def recurse(problem: Problem, *, blocks: int, record: Record | None = None, progress: Progress | None = None) -> Trajectory:
+    r"""Train a network of infinite width and `blocks` blocks, exactly.
+
+    With $\langle\cdot,\cdot\rangle$ the expectation, $w$ the schedule with momentum, $C^0 = \langle x, x\rangle$ and
+    $C^1 = \langle\delta, \delta\rangle$, every block adds
+
+    $$ x_i^l = x_i^{l-1} + a L^{-\alpha}\hat W^l x_i^{l-1} + \sum_{j<i}\Big[aL^{-\alpha}
+       \frac{\partial x_i^{l-1}}{\partial(\hat W^{lT}\delta_j^l)} - w_j a^2L^{-\alpha-\gamma}C^0_{ij}\Big]\delta_j^l $$
+
+    and the mirror image of it to $\delta$. It is what `simulate` tends to as the width grows, with fluctuations
+    $O(n^{-1/2})$ and a bias $O(1/n)$; as `blocks` grows it tends to `solve` at rate $O(1/L)$ for $\alpha = 1/2$.
+
+    Args:
+        problem: what to train; any exponents, stable or not.
+        blocks: L, the number of residual blocks.
+        record: which kernels to keep; the feature kernel at five depths by default.
+        progress: called as progress(done, total) after every step.
+
+    Returns:
+        A `Trajectory` with error 0 (exact up to round-off).
+
+    Raises:
+        ValueError: `blocks` is no whole number >= 1, or the record is too large.
+        DivergedError: outputs leave the range of numbers.
+
+    Source: TP6, Lemma C.1 and D.3.
+
+    >>> from limits import DEPTH_MUP, Problem, ResNet, SGD
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
+    >>> recurse(one, blocks=16).outputs[:, 0, 0].round(8)
+    array([0.        , 2.48275623, 0.02416011])
+    """
+    began, L = time.perf_counter(), whole(blocks, "blocks")
+    record = record or Record()
+    record.check(problem)
+    basis = trained_directions(problem)
+    alpha, gamma, beta = problem.parametrization.single()
+    a2 = problem.model.multiplier**2
+    levels, placing = _placing(record, L)
+    system = CausalSystem(
+        L,
+        (np.arange(L) < np.append(levels, L)[:, None]).astype(float),
+        r=basis.count,
+        d=problem.d_out,
+        steps=problem.steps,
+        noise=a2 * L ** float(-2 * (alpha + beta)),
+        drift=a2 * L ** float(-alpha - gamma),
+        staggered=True,
+    )
+    ends = np.append(levels, L)
+
+    def propagate(system: CausalSystem, side: Side, coupling: Array, boundary: Array) -> Pass:
+        return _propagate(system, side, coupling, boundary, ends)
+
+    report = progress or (lambda done, total: None)
+    outputs, chi = evolve(problem, basis.coordinates, system, propagate, lambda t: report(t, problem.steps))
+    outside = (1 + system.noise) ** levels.astype(float)
+    kernels = sample_kernels(system, problem, basis, chi, record, placing, outside)
+    meta = {"rung": "wide", "blocks": L, "version": limits.__version__, "seconds": time.perf_counter() - began}
+    return assemble(problem, outputs, np.zeros_like(outputs), meta=meta, **kernels)
+
+
+def _placing(record: Record, L: int) -> tuple[Array, Array]:
+    """Levels between blocks that the recorded positions need, and their weights in each position."""
+    below = np.floor(record.depths * L + 1e-9).astype(int)
+    above = np.minimum(below + 1, L)
+    share = np.clip(record.depths * L - below, 0.0, 1.0)
+    share[share < 1e-9] = 0.0
+    levels = np.unique(np.concatenate([below, above[share > 0]]))
+    placing = np.zeros((len(below), len(levels)))
+    rows = np.arange(len(below))
+    np.add.at(placing, (rows, np.searchsorted(levels, below)), 1 - share)
+    np.add.at(placing, (rows[share > 0], np.searchsorted(levels, above[share > 0])), share[share > 0])
+    return levels, placing
+
+
+def _propagate(system: CausalSystem, side: Side, coupling: Array, boundary: Array, ends: Array) -> Pass:
+    """One pass, block by block: x from block 1, delta from block L."""
+    L, shape, step = system.stations, boundary.shape, side.sign
+    row, integral = np.zeros((L + 1, *shape)), np.zeros((L + 1, *shape))
+    variance, noise = np.zeros((L + 1, shape[0], shape[0])), np.zeros((L, *shape))
+    unit = system.unit(side)
+    start = 0 if side is FORWARD else L
+    row[start] = boundary if side is FORWARD else boundary @ system.phi_at[-1]
+    variance[start] = system.start(row[start], side)
+    for m in range(start, L - start, step):
+        block = m if side is FORWARD else m - 1
+        now = system.fields(side, block, (row[m], integral[m]), coupling, unit)
+        noise[block] = now.noise
+        lam = row[m] @ system.dlam[block]
+        row[m + step] = row[m] + now.slope
+        integral[m + step] = integral[m] + step * (now.noise - lam)
+        variance[m + step] = variance[m] + _variance_step(system, side, m, block, variance[m], now)
+    return Pass(row, integral, variance, noise, row[ends], row[0], integral[L])
+
+
+def _variance_step(system: CausalSystem, side: Side, m: int, block: int, variance: Array, now) -> Array:
+    r"""$C \mapsto C + E\nu\nu^T + {}$ everything of first and second order in one block's drift."""
+    seen = now.pulled - now.response @ system.dlam[block]
+    mixed = now.slope @ seen.T - now.response @ now.noise.T - side.sign * system.times_q(now.slope) @ now.noise.T
+    return system.noise * variance + symmetric(mixed) + now.slope @ system.kernel[m + side.sign] @ now.slope.T
