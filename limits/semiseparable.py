@@ -62,12 +62,28 @@ class Fields:
         noise: noise covariance with the old states, pulled back by $\Phi^{-1}$.
         pulled: covariance of the new state with $\Phi^{-1}Z$.
         response: the row times $Q$ (forward) or $1 - Q$ (backward).
+        damped: the row times $\Lambda'$.
     """
 
     slope: Array
     noise: Array
     pulled: Array
     response: Array
+    damped: Array
+
+
+@dataclass(frozen=True)
+class Ready:
+    r"""What a pass of one side keeps.
+
+    Attributes:
+        unit: covariance of the side's new unit vectors (of U or V) with z, shape (new, S).
+        coupled: the weighted $M_s$ of all finished steps times the forward rows of $\Phi$, shape (stations, backward, S).
+    """
+
+    side: Side
+    unit: Array
+    coupled: Array
 
 
 class CausalSystem:
@@ -100,7 +116,7 @@ class CausalSystem:
         self.stations, self.accumulate, self.staggered = stations, accumulate, staggered
         self.center = self.low = self.high = d * steps
         levels = stations + 1 if staggered else stations
-        self._phi, self._inverse, self._dlam = (np.zeros((stations, size, size)) for _ in range(3))
+        self._phi, self._inverse = np.zeros((stations, size, size)), np.zeros((stations, size, d * steps))
         self._kernel = np.zeros((levels, size, size))
         marks = len(accumulate)
         self._phi_at, self._lam_at = np.zeros((marks, size, size)), np.zeros((marks, size, size))
@@ -136,11 +152,8 @@ class CausalSystem:
 
     @property
     def inverse(self) -> Array:
-        return self._square(self._inverse)
-
-    @property
-    def dlam(self) -> Array:
-        return self._square(self._dlam)
+        r"""The backward columns of $\Phi^{-1}$; the forward ones follow from $\Phi^{-1}\Phi = 1$ wherever they are needed."""
+        return self._inverse[:, self.active, self.low : self.center]
 
     @property
     def kernel(self) -> Array:
@@ -174,17 +187,13 @@ class CausalSystem:
         """Record M (d, r) of the step whose backward states come next."""
         self._pull[self.low - self.d : self.low] = pull
 
-    def coupling(self, weights: Array) -> Array:
-        """M_s times weights[s] of all finished steps s, block diagonal: shape (forward columns, backward columns).
-
-        Forward states of a step that has no backward states yet have zero rows.
-        """
+    def ready(self, side: Side, weights: Array) -> "Ready":
+        """What stays the same during a pass, with weights[s] on the update of step s."""
         n = self.n_backward
-        pull = self._pull[self.low : self.center].reshape(n, self.d, self.r)[::-1] * weights[:n, None, None]
-        forward = (self.high - self.center) // self.r
-        out = np.zeros((forward, self.r, n, self.d))
-        out[np.arange(n), :, n - 1 - np.arange(n), :] = np.swapaxes(pull, 1, 2)
-        return out.reshape(forward * self.r, n * self.d)
+        pull = self.drift * weights[:n, None, None] * self._pull[self.low : self.center].reshape(n, self.d, self.r)[::-1]
+        features = self.phi[:, self.columns(FORWARD)][:, : n * self.r].reshape(self.stations, n, self.r, self.size)
+        coupled = (pull @ features)[:, ::-1].reshape(self.stations, n * self.d, self.size)
+        return Ready(side, self.z[:, : self.r].T if side.forward else self.z[:, self.r :].T, coupled)
 
     def boundary(self, weights: Array, side: Side) -> Array:
         r"""Rows $N_U$ or $N_V$ of the new states: the update of trained U or V, shape (new, S)."""
@@ -220,25 +229,53 @@ class CausalSystem:
         axes = np.eye(self.r + self.d)
         return axes[: self.r] if side.forward else axes[self.r :]
 
-    def unit(self, side: Side) -> Array:
-        """Covariance of the side's new unit vectors (of U or V) with z, shape (new, S)."""
-        return self.z[:, : self.r].T if side.forward else self.z[:, self.r :].T
-
-    def fields(self, side: Side, at: int | slice, y: Row, coupling: Array, unit: Array) -> Fields:
-        """Everything a pass needs at stations `at`, from the rows there; linear (affine) in `y`."""
-        row, integral = y
-        own, other = self.columns(side), self.columns(FORWARD if side is BACKWARD else BACKWARD)
-        phi, inverse = self.phi[at], self.inverse[at]
-        response = self.response(row, side)
+    def reflected(self, side: Side, integral: Array) -> Array:
+        r"""The noise integral's part in the covariance with $\Phi^{-1}Z$: $I(1-Q)^T$ forward, $-\tilde I Q^T$ backward."""
         reflected = self.times_q_transposed(integral)
-        pulled = unit + row @ self.at_stations(self.kernel, side)[at] + (integral - reflected if side.forward else -reflected)
-        covariance = pulled @ transposed(phi[..., own, :])
-        rate = -(covariance @ coupling)
-        noise = np.zeros_like(row)
-        if self.noise:
-            rate += self.noise * (response @ inverse[..., :, other])
-            noise = self.noise * covariance @ transposed(inverse[..., :, own])
-        return Fields(rate @ phi[..., other, :], noise, pulled, response)
+        return integral - reflected if side.forward else -reflected
+
+    def fields(self, ready: "Ready", at: int | slice, y: Row) -> Fields:
+        """Everything a pass needs at stations `at`, from the rows there; affine in `y`.
+
+        Forward columns of the inverse propagator never appear: they are 1 minus the (fewer) backward ones times their rows.
+        """
+        side, (row, integral) = ready.side, y
+        phi, inverse, coupled = self.phi[at][..., self.columns(BACKWARD), :], self.inverse[at], ready.coupled[at]
+        response = self.response(row, side)
+        carried, damped = self._carried(side, row, at)
+        pulled = ready.unit + carried + self.reflected(side, integral)
+        gradients = pulled @ transposed(phi)
+        noise = self.noise * (gradients @ transposed(inverse))
+        echo = self.noise * (response @ inverse)
+        if side.forward:
+            slope = (echo - pulled @ transposed(coupled)) @ phi
+            noise = self.noise * pulled - noise
+        else:
+            slope = self.noise * response - echo @ phi - gradients @ coupled
+        return Fields(slope, noise, pulled, response, damped)
+
+    def damped(self, side: Side, row: Array, at: int | slice = slice(None)) -> Array:
+        r"""The row times $\Lambda' = \Phi^{-1}\Sigma\Phi^{-T}$ at stations `at`."""
+        return self._carried(side, row, at)[1]
+
+    def _carried(self, side: Side, row: Array, at: int | slice) -> tuple[Array, Array]:
+        r"""The row times $\mathcal K$ (as the side sees it) and times $\Lambda'$.
+
+        $\Sigma$ is the kernel itself: $\Lambda' = \nu(\Pi_x\mathcal K\Pi_x^T + \Pi_\delta\mathcal K\Pi_\delta^T)$ with the
+        projectors $\Pi_\delta = \Phi^{-1}E_\delta\Phi$, $\Pi_x = 1 - \Pi_\delta$.
+        """
+        phi, inverse = self.phi[at][..., self.columns(BACKWARD), :], self.inverse[at]
+        backward = (row @ inverse) @ phi
+        n = row.shape[-2]
+        both = np.concatenate([row, backward], axis=-2) @ self.at_stations(self.kernel, side)[at]
+        carried, own = both[..., :n, :], both[..., n:, :]
+        x_part, delta_part = carried - own, own
+        if self.staggered and side.forward:
+            delta_part = backward @ self.kernel[1:][at]
+        elif self.staggered:
+            x_part = (row - backward) @ self.kernel[:-1][at]
+        mixed = ((delta_part - x_part) @ transposed(phi)) @ transposed(inverse)
+        return carried, self.noise * (x_part + mixed)
 
     def start(self, row: Array, side: Side) -> Array:
         """Covariance of the new states among themselves where their pass begins, from their boundary rows."""
@@ -252,13 +289,12 @@ class CausalSystem:
         first = new_states.first
         old, n = self.active, row.shape[-2]
         new = slice(self.high, self.high + n) if side.forward else slice(self.low - n, self.low)
-        unit = self.unit(side)
+        unit = self.z[:, : self.r].T if side.forward else self.z[:, self.r :].T
         self._trained_input |= side.forward and bool(np.any(first))
         moved = self.at_stations(row, side) - first
-        increment = noise - moved @ self.dlam
+        increment = noise - self.damped(side, moved)
         own_increment = self.noise * self.at_stations(variance, side) - increment @ transposed(moved) - moved @ transposed(noise)
-        reflected = self.times_q_transposed(integral)
-        cross = unit + first @ self.kernel + (integral - reflected if side.forward else -reflected)
+        cross = unit + first @ self.kernel + self.reflected(side, integral)
         shift = row - first
         own = variance - shift @ self.kernel @ transposed(shift) - symmetric(shift @ transposed(cross))
         total = np.tensordot(self.accumulate, increment, 1)
@@ -266,11 +302,12 @@ class CausalSystem:
         self._z[new] = self.axes(side) + first @ self.z
         self._q[new, old] = self.times_q(first) if side.forward else self.times_q(first) - first
         self._q[new, new] = 0.0 if side.forward else np.eye(n)
+        self._inverse[:, new, self.low : self.center] = inverse_rows
+        if not side.forward:
+            self._inverse[:, new, new] = np.eye(n)
         self._put(self._phi, new, old, moved, np.eye(n))
-        self._put(self._inverse, new, old, inverse_rows, np.eye(n))
         self._put(self._phi_at, new, old, new_states.at_positions - first, np.eye(n))
         for target, block, corner in (
-            (self._dlam, increment, own_increment),
             (self._kernel, cross, own),
             (self._lam_at, total, np.tensordot(self.accumulate, own_increment, 1)),
         ):
@@ -345,8 +382,8 @@ class Pass:
     integral_end: Array
 
 
-Propagate = Callable[[CausalSystem, Side, Array, Array], Pass]
-"""(system, side, coupling, boundary rows) -> the pass; what a rung has to supply."""
+Propagate = Callable[[CausalSystem, Ready, Array], Pass]
+"""(system, what the pass keeps, boundary rows) -> the pass; what a rung has to supply."""
 
 
 class DivergedError(ArithmeticError):
@@ -368,13 +405,13 @@ def loss_derivative(problem: Problem, outputs: Array, t: int) -> Array:
 
 @np.errstate(over="ignore", invalid="ignore")
 def evolve(
-    problem: Problem, coordinates: Array, system: CausalSystem, propagate: Propagate, done: Callable[[int], None]
+    problem: Problem, coordinates: Array, system: CausalSystem, propagate: Propagate, done: Callable[[int, Array], None]
 ) -> tuple[Array, Array]:
     """Train: forward pass, loss, backward pass, step after step.
 
     Args:
         coordinates: of the evaluated samples in the input directions, shape (samples, r).
-        done: called with the number of finished steps.
+        done: called with the number of finished steps and the outputs up to there.
 
     Returns:
         Outputs (T + 1, samples, d_out) and loss derivatives chi (T + 1, samples, d_out), zero outside the step's batch.
@@ -386,19 +423,18 @@ def evolve(
     outputs = np.zeros((sgd.steps + 1, len(coordinates), problem.d_out))
     chi = np.zeros_like(outputs)
     for t in range(sgd.steps + 1):
-        coupling = system.drift * system.coupling(sgd.weights(t))
         boundary = system.boundary(sgd.weights(t, "input_lr"), FORWARD)
-        forward = propagate(system, FORWARD, coupling, boundary)
+        forward = propagate(system, system.ready(FORWARD, sgd.weights(t)), boundary)
         read_out = system.boundary(sgd.weights(t, "output_lr"), BACKWARD)
         directions = system.output(forward.at_positions[-1], forward.integral_end, read_out)
         outputs[t] = checked_outputs(coordinates @ directions.T, t)
         system.grow(FORWARD, forward)
-        done(t)
+        done(t, outputs[: t + 1])
         if t == sgd.steps:
             break
         chi[t, :p] = loss_derivative(problem, outputs[t], t)
         boundary = system.boundary(sgd.weights(t, "output_lr"), BACKWARD)
-        coupling = system.drift * system.coupling(sgd.weights(t))
+        backward = propagate(system, system.ready(BACKWARD, sgd.weights(t)), boundary)
         system.add_step(chi[t, :p].T @ coordinates[:p])
-        system.grow(BACKWARD, propagate(system, BACKWARD, coupling.T, boundary))
+        system.grow(BACKWARD, backward)
     return outputs, chi

@@ -7,6 +7,7 @@ trained read-in and read-out, in $O(T^3 L)$ time and $O(T^2 L)$ memory by the se
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from limits.directions import trained_directions
 from limits.kernels import sample_kernels
 from limits.problem import Problem, whole
 from limits.record import Record
-from limits.semiseparable import FORWARD, Array, CausalSystem, Pass, Side, evolve, symmetric
-from limits.trajectory import Trajectory, assemble
+from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, evolve, symmetric
+from limits.trajectory import Interrupted, Trajectory, assemble
 
 Progress = Callable[[int, int], None]
 
@@ -72,15 +73,30 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
     )
     ends = np.append(levels, L)
 
-    def propagate(system: CausalSystem, side: Side, coupling: Array, boundary: Array) -> Pass:
-        return _propagate(system, side, coupling, boundary, ends)
+    def propagate(system: CausalSystem, ready: Ready, boundary: Array) -> Pass:
+        return _propagate(system, ready, boundary, ends)
 
-    report = progress or (lambda done, total: None)
-    outputs, chi = evolve(problem, basis.coordinates, system, propagate, lambda t: report(t, problem.steps))
+    finished: list[Array] = []
+
+    def done(t: int, so_far: Array) -> None:
+        finished[:] = [so_far]
+        if progress:
+            progress(t, problem.steps)
+
+    def meta() -> dict[str, Any]:
+        return {"rung": "wide", "blocks": L, "version": limits.__version__, "seconds": time.perf_counter() - began}
+
+    try:
+        outputs, chi = evolve(problem, basis.coordinates, system, propagate, done)
+    except KeyboardInterrupt as stop:
+        if not finished:
+            raise
+        part = finished[0].copy()
+        partial = assemble(problem.prefix(len(part) - 1), part, np.zeros_like(part), meta=meta() | {"partial": True})
+        raise Interrupted(partial) from stop
     outside = (1 + system.noise) ** levels.astype(float)
     kernels = sample_kernels(system, problem, basis, chi, record, placing, outside)
-    meta = {"rung": "wide", "blocks": L, "version": limits.__version__, "seconds": time.perf_counter() - began}
-    return assemble(problem, outputs, np.zeros_like(outputs), meta=meta, **kernels)
+    return assemble(problem, outputs, np.zeros_like(outputs), meta=meta(), **kernels)
 
 
 def _placing(record: Record, L: int) -> tuple[Array, Array]:
@@ -97,28 +113,27 @@ def _placing(record: Record, L: int) -> tuple[Array, Array]:
     return levels, placing
 
 
-def _propagate(system: CausalSystem, side: Side, coupling: Array, boundary: Array, ends: Array) -> Pass:
+def _propagate(system: CausalSystem, ready: Ready, boundary: Array, ends: Array) -> Pass:
     """One pass, block by block: x from block 1, delta from block L."""
+    side = ready.side
     L, shape, step = system.stations, boundary.shape, side.sign
     row, integral = np.zeros((L + 1, *shape)), np.zeros((L + 1, *shape))
     variance, noise = np.zeros((L + 1, shape[0], shape[0])), np.zeros((L, *shape))
-    unit = system.unit(side)
-    start = 0 if side is FORWARD else L
-    row[start] = boundary if side is FORWARD else boundary @ system.phi_at[-1]
+    start = 0 if side.forward else L
+    row[start] = boundary if side.forward else boundary @ system.phi_at[-1]
     variance[start] = system.start(row[start], side)
     for m in range(start, L - start, step):
-        block = m if side is FORWARD else m - 1
-        now = system.fields(side, block, (row[m], integral[m]), coupling, unit)
+        block = m if side.forward else m - 1
+        now = system.fields(ready, block, (row[m], integral[m]))
         noise[block] = now.noise
-        lam = row[m] @ system.dlam[block]
         row[m + step] = row[m] + now.slope
-        integral[m + step] = integral[m] + step * (now.noise - lam)
+        integral[m + step] = integral[m] + step * (now.noise - now.damped)
         variance[m + step] = variance[m] + _variance_step(system, side, m, block, variance[m], now)
     return Pass(row, integral, variance, noise, row[ends], row[0], integral[L])
 
 
-def _variance_step(system: CausalSystem, side: Side, m: int, block: int, variance: Array, now) -> Array:
-    r"""$C \mapsto C + E\nu\nu^T + {}$ everything of first and second order in one block's drift."""
-    seen = now.pulled - now.response @ system.dlam[block]
+def _variance_step(system: CausalSystem, side: Side, m: int, block: int, variance: Array, now: Fields) -> Array:
+    r"""What one block adds to the new states' covariance: $E\nu\nu^T$, and its drift to first and second order."""
+    seen = now.pulled - system.damped(side, now.response, block)
     mixed = now.slope @ seen.T - now.response @ now.noise.T - side.sign * system.times_q(now.slope) @ now.noise.T
     return system.noise * variance + symmetric(mixed) + now.slope @ system.kernel[m + side.sign] @ now.slope.T

@@ -6,7 +6,7 @@ which contracts like panel width times learning rate; where it does not, as one 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,12 +16,12 @@ from limits.kernels import sample_kernels
 from limits.panels import Panels
 from limits.problem import Problem
 from limits.record import Record
-from limits.semiseparable import FORWARD, Array, CausalSystem, Pass, Side, evolve, symmetric
+from limits.semiseparable import Array, CausalSystem, Pass, Ready, Side, evolve, symmetric
 
 ROUND_OFF = 4 * np.finfo(float).eps
-LARGEST_DIRECT = 3000
+LARGEST_DIRECT = 700
 MOST_ITERATIONS = 60
-SLOWEST_CONTRACTION = 0.5
+SLOWEST_CONTRACTION = 0.6
 
 Change = Callable[[Array, bool], Array]
 """The rate of change of (row, integral) at a panel's nodes; without its source it is linear."""
@@ -43,7 +43,7 @@ def gaussian_level(problem: Problem, panels: Panels, record: Record, moving: boo
         drift=a2 if moving else 0.0,
         staggered=False,
     )
-    outputs, chi = evolve(problem, basis.coordinates, system, Marcher(panels, accumulate), done)
+    outputs, chi = evolve(problem, basis.coordinates, system, Marcher(panels, accumulate), lambda t, _: done(t))
     placing, outside = np.eye(len(record.depths), len(marks))[:, :-1], np.exp(a2 * marks[:-1])
     kernels = sample_kernels(system, problem, basis, chi, record, placing, outside)
     return Level(panels, outputs, kernels, tails(panels, system.phi, system.kernel))
@@ -61,57 +61,53 @@ class Marcher:
     panels: Panels
     accumulate: Array
 
-    def __call__(self, system: CausalSystem, side: Side, coupling: Array, boundary: Array) -> Pass:
-        unit = system.unit(side)
-        begin = boundary if side is FORWARD else boundary @ system.phi_at[-1]
-        nodes = self._march(system, side, coupling, begin, unit)
-        now = system.fields(side, slice(None), (nodes[0], nodes[1]), coupling, unit)
+    def __call__(self, system: CausalSystem, ready: Ready, boundary: Array) -> Pass:
+        side = ready.side
+        begin = boundary if side.forward else boundary @ system.phi_at[-1]
+        nodes = self._march(system, ready, begin)
+        now = system.fields(ready, slice(None), (nodes[0], nodes[1]))
         slope = side.sign * now.slope
-        change = now.noise - nodes[0] @ system.dlam
-        row_at, integral_end = self._ends(side, begin, slope, change)
-        first = begin if side is FORWARD else begin - np.tensordot(self.accumulate[-1], slope, 1)
+        row_at, integral_end = self._ends(side, begin, slope, now.noise - now.damped)
+        first = begin if side.forward else begin - np.tensordot(self.accumulate[-1], slope, 1)
         mixed = symmetric(now.slope @ np.swapaxes(now.pulled, 1, 2) - now.response @ np.swapaxes(now.noise, 1, 2))
         variance = self._variance(system, side, system.start(begin, side), mixed)
         return Pass(nodes[0], nodes[1], variance, now.noise, row_at, first, integral_end)
 
-    def _march(self, system: CausalSystem, side: Side, coupling: Array, begin: Array, unit: Array) -> Array:
+    def _march(self, system: CausalSystem, ready: Ready, begin: Array) -> Array:
         """Row and integral at all nodes, shape (2, nodes, new, S)."""
-        panels = self.panels
+        panels, sign = self.panels, ready.side.sign
         y = np.zeros((2, len(panels.nodes), *begin.shape))
         edge = np.stack([begin, np.zeros_like(begin)])
         slope = np.zeros((2, panels.order, *begin.shape))
-        order = range(panels.count) if side is FORWARD else range(panels.count - 1, -1, -1)
         weights = panels.weights.reshape(panels.count, panels.order)
-        for k in order:
-            part, width = panels.part(k), panels.widths[k]
-            inward = panels.collocation * width
-            if side is not FORWARD:
-                inward = inward - weights[k]
+        source_free = replace(ready, unit=np.zeros((1, 1)))
+        for k in range(panels.count)[::sign]:
+            part = panels.part(k)
+            inward = panels.collocation * panels.widths[k] - (0.0 if sign > 0 else weights[k])
 
             def change(values: Array, with_source: bool, part: slice = part) -> Array:
-                source = unit if with_source else np.zeros_like(values[0, 0])
-                now = system.fields(side, part, (values[0], values[1]), coupling, source)
-                return np.stack([side.sign * now.slope, now.noise - values[0] @ system.dlam[part]])
+                now = system.fields(ready if with_source else source_free, part, (values[0], values[1]))
+                return np.stack([sign * now.slope, now.noise - now.damped])
 
             y[:, part], slope = solve_panel(change, edge, inward, slope)
-            edge = edge + side.sign * np.einsum("j,cjrs->crs", weights[k], slope)
+            edge = edge + sign * np.einsum("j,cjrs->crs", weights[k], slope)
         return y
 
     def _ends(self, side: Side, begin: Array, slope: Array, change: Array) -> tuple[Array, Array]:
         """The row at the recorded positions and at 1, and the noise integral at 1."""
         passed = np.tensordot(self.accumulate, slope, 1)
-        if side is FORWARD:
+        if side.forward:
             return begin + passed, np.tensordot(self.accumulate[-1], change, 1)
         return begin + passed - passed[-1], np.zeros_like(begin)
 
     def _variance(self, system: CausalSystem, side: Side, start: Array, mixed: Array) -> Array:
         r"""Solution of $C' = \nu C + m$ (in the direction of the pass) by its integrating factor."""
         nodes = self.panels.nodes
-        distance = nodes if side is FORWARD else 1 - nodes
+        distance = nodes if side.forward else 1 - nodes
         factor = np.exp(system.noise * distance)[:, None, None]
         source = mixed / factor
         passed = np.tensordot(self.panels.cumulative, source, 1)
-        if side is not FORWARD:
+        if not side.forward:
             passed = np.tensordot(self.panels.weights, source, 1) - passed
         return factor * (start + passed)
 

@@ -1,0 +1,336 @@
+"""Compare the rungs: errors from finite to wide and from wide to deep, with their measured rates."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from limits.deep import NoLimitError, solve
+from limits.finite import simulate
+from limits.parametrization import Parametrization
+from limits.problem import Problem, whole
+from limits.record import Record
+from limits.trajectory import Interrupted, Trajectory
+from limits.wide import recurse
+
+Progress = Callable[[int, int], None]
+CONFIDENCE = 1.96
+"""Standard errors in a 95 % confidence interval."""
+
+
+@dataclass(frozen=True, eq=False)
+class PowerLaw:
+    r"""A fit $e(s) = c\,s^{k}$ of errors against sizes.
+
+    Attributes:
+        sizes, errors: what was fitted, shape (points,).
+        spread: standard errors of `errors`, zero where they are exact.
+        exponent: k.
+        exponent_error: half of its 95 % confidence interval: from `spread` where that is given, else from the scatter
+            about the line.
+        prefactor: c.
+    """
+
+    sizes: np.ndarray
+    errors: np.ndarray
+    spread: np.ndarray
+    exponent: float
+    exponent_error: float
+    prefactor: float
+
+    def __call__(self, sizes: Any) -> np.ndarray:
+        """The fitted error at other sizes."""
+        return self.prefactor * np.asarray(sizes, float) ** self.exponent
+
+    def local_exponents(self) -> np.ndarray:
+        """Slopes between neighbouring points, shape (points - 1,)."""
+        return np.diff(np.log(self.errors)) / np.diff(np.log(self.sizes))
+
+
+def fit_power_law(sizes: Sequence[float], errors: Sequence[float], spread: Sequence[float] | None = None) -> PowerLaw:
+    """Weighted least squares of log error on log size.
+
+    Raises:
+        ValueError: fewer than two sizes, or an error that is not positive.
+
+    >>> round(fit_power_law([1, 2, 4], [8, 4, 2]).exponent, 12)
+    -1.0
+    """
+    x, y = np.asarray(sizes, float), np.asarray(errors, float)
+    noise = np.zeros_like(y) if spread is None else np.asarray(spread, float)
+    if len(x) < 2 or len(x) != len(y) or np.any(y <= 0) or not np.all(np.isfinite(y)):
+        raise ValueError(f"a rate needs at least two sizes with positive errors, got sizes {sizes} and errors {errors}")
+    relative = noise / y
+    weights = 1 / relative**2 if np.all(relative > 0) else np.ones_like(y)
+    design = np.stack([np.log(x), np.ones_like(x)], axis=1)
+    inverse = np.linalg.inv(design.T @ (weights[:, None] * design))
+    exponent, constant = inverse @ (design.T @ (weights * np.log(y)))
+    if np.all(relative > 0):
+        variance = inverse[0, 0]
+    else:
+        residual = np.log(y) - design @ (exponent, constant)
+        variance = inverse[0, 0] * (residual @ residual) / max(1, len(x) - 2)
+    return PowerLaw(x, y, noise, float(exponent), float(CONFIDENCE * np.sqrt(variance)), float(np.exp(constant)))
+
+
+def extrapolate(sizes: Sequence[float], values: Sequence[np.ndarray]) -> np.ndarray:
+    """Richardson extrapolation: the value at 1/size = 0 of the polynomial in 1/size through all points (Neville).
+
+    >>> float(extrapolate([1, 2, 4], [np.array(3.0), np.array(2.5), np.array(2.25)]))
+    2.0
+    """
+    h = 1 / np.asarray(sizes, float)
+    table = [np.asarray(v, float) for v in values]
+    for order in range(1, len(table)):
+        table = [(h[i] * table[i + 1] - h[i + order] * table[i]) / (h[i] - h[i + order]) for i in range(len(table) - 1)]
+    return table[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """All rungs of one problem and the rates between them.
+
+    Attributes:
+        problem: what was trained.
+        deep: the limit; None when there is none (`no_limit` says why) or it was not reached.
+        wide: infinite width, by number of blocks.
+        finite: real networks of `finite_blocks` blocks, by width.
+        partial: whether the comparison was interrupted.
+    """
+
+    problem: Problem
+    deep: Trajectory | None
+    wide: Mapping[int, Trajectory]
+    finite: Mapping[int, Trajectory]
+    finite_blocks: int
+    no_limit: str | None = None
+    partial: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def depth_errors(self) -> dict[int, float]:
+        """Root mean square over steps, samples and outputs of wide minus deep, by number of blocks."""
+        if self.deep is None:
+            return {}
+        return {L: _rms(run.outputs - self.deep.outputs) for L, run in sorted(self.wide.items())}
+
+    def depth_law(self) -> PowerLaw | None:
+        """Rate of the approach to infinite depth: the fit over the largest half of the sizes (at least three)."""
+        errors = self.depth_errors()
+        kept = sorted(errors)[-max(3, (len(errors) + 1) // 2) :]
+        return fit_power_law(kept, [errors[L] for L in kept]) if len(kept) > 1 and min(errors.values()) > 0 else None
+
+    def width_errors(self) -> dict[int, tuple[float, float]]:
+        """Root mean square over seeds too of finite minus wide, with its standard error, by width."""
+        target = self.wide.get(self.finite_blocks)
+        if target is None:
+            return {}
+        return {n: _seed_error(run, target) for n, run in sorted(self.finite.items())}
+
+    def width_law(self) -> PowerLaw | None:
+        """Rate of the approach to infinite width, with its 95 % confidence interval over seeds."""
+        errors = self.width_errors()
+        if len(errors) < 2 or min(e for e, _ in errors.values()) == 0:
+            return None
+        return fit_power_law(list(errors), [e for e, _ in errors.values()], [s for _, s in errors.values()])
+
+    def extrapolation_error(self) -> float | None:
+        """Largest distance of the limit from the Richardson extrapolation of the wide rungs; where errors go in powers of 1/L."""
+        if self.deep is None or len(self.wide) < 2 or not _in_powers_of_depth(self.problem.parametrization):
+            return None
+        sizes = sorted(self.wide)
+        return float(np.abs(extrapolate(sizes, [self.wide[L].outputs for L in sizes]) - self.deep.outputs).max())
+
+    def table(self) -> str:
+        """Sizes, errors, rates and final losses, as text."""
+        rows = [("rung", "blocks", "width", "error", "against", "final loss", "seconds")]
+        width_errors, depth_errors = self.width_errors(), self.depth_errors()
+        for n, run in sorted(self.finite.items()):
+            error = f"{width_errors[n][0]:.2e} ± {width_errors[n][1]:.0e}" if n in width_errors else ""
+            rows.append(("finite", str(self.finite_blocks), str(n), error, "wide", *_end(run)))
+        for L, run in sorted(self.wide.items()):
+            error = f"{depth_errors[L]:.2e}" if L in depth_errors else ""
+            rows.append(("wide", str(L), "∞", error, "deep" if error else "", *_end(run)))
+        if self.deep is not None:
+            rows.append(("deep", "∞", "∞", f"{_worst(self.deep):.0e}", "numerical", *_end(self.deep)))
+        widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([*lines, "", *self._rates()])
+
+    def _rates(self) -> list[str]:
+        lines = []
+        if law := self.width_law():
+            lines.append(
+                f"finite -> wide: error ~ n^({law.exponent:.3f} ± {law.exponent_error:.3f}) (95 %, over seeds); expected n^(-1/2)"
+            )
+        if law := self.depth_law():
+            local = ", ".join(f"{e:.3f}" for e in law.local_exponents())
+            expected = "; expected L^(-1)" if _in_powers_of_depth(self.problem.parametrization) else ""
+            lines.append(f"wide -> deep:   error ~ L^({law.exponent:.3f}), by doubling {local}{expected}")
+        if (far := self.extrapolation_error()) is not None:
+            lines.append(f"wide extrapolated to L = ∞ (Richardson) differs from deep by {far:.1e}")
+        if self.no_limit:
+            lines.append(f"no deep limit: {self.no_limit}")
+        if self.partial:
+            lines.append("partial: the comparison was interrupted")
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything in the table and the loss curves, as plain values."""
+        return {
+            "partial": self.partial,
+            "no_limit": self.no_limit,
+            "finite_blocks": self.finite_blocks,
+            "width_errors": {str(n): {"error": e, "standard_error": s} for n, (e, s) in self.width_errors().items()},
+            "width_law": _law_json(self.width_law()),
+            "depth_errors": {str(L): e for L, e in self.depth_errors().items()},
+            "depth_law": _law_json(self.depth_law()),
+            "extrapolation_error": self.extrapolation_error(),
+            "deep": None if self.deep is None else _run_json(self.deep),
+            "wide": {str(L): _run_json(run) for L, run in sorted(self.wide.items())},
+            "finite": {str(n): _run_json(run) for n, run in sorted(self.finite.items())},
+        }
+
+
+def ladder(
+    problem: Problem,
+    *,
+    widths: Sequence[int] = (64, 128, 256, 512),
+    blocks: Sequence[int] = (8, 16, 32, 64, 128, 256),
+    finite_blocks: int = 16,
+    seeds: int = 32,
+    seed: int = 0,
+    tol: float = 1e-10,
+    record: Record | None = None,
+    backend: str = "numpy",
+    device: str | None = None,
+    dtype: str = "float32",
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Ladder:
+    """Answer one problem on all three rungs and measure how fast each approaches the next.
+
+    Finite networks of every width and `finite_blocks` blocks are compared with infinite width at the same number of
+    blocks (error O(n^(-1/2)) per seed); infinite width at every number of blocks with infinite depth (error O(1/L)).
+
+    Args:
+        problem: what to train.
+        widths: of the real networks.
+        blocks: numbers of blocks at infinite width.
+        finite_blocks: blocks of the real networks; computed at infinite width too.
+        seeds, seed, backend, device, dtype: as in `simulate`.
+        tol: of the limit.
+        record: kernels to keep on every rung; by default the feature kernel of a few samples at 33 depths for the limit only.
+        executor: any `concurrent.futures.Executor` (a process pool, dask's `Client.get_executor()`): the runs are
+            independent and go through it; in this process by default.
+        progress: called as progress(done, total) after every run.
+
+    Raises:
+        Interrupted: on Ctrl-C, with a partial `Ladder` of the finished runs.
+    """
+    sizes = sorted({whole(L, "blocks") for L in blocks} | {whole(finite_blocks, "finite_blocks")})
+    none = Record(kinds=())
+    finite = {"blocks": finite_blocks, "seeds": seeds, "seed": seed, "backend": backend, "device": device, "dtype": dtype}
+    runs: dict[tuple[str, int], dict[str, Any]] = {("deep", 0): {"tol": tol, "record": record or _profile(problem)}}
+    runs |= {("wide", L): {"blocks": L, "record": record or none} for L in sizes}
+    for n in sorted({whole(n, "width") for n in widths}):
+        runs["finite", n] = {"width": n, "record": record or none, **finite}
+    done: dict[tuple[str, int], Trajectory | str] = {}
+    report = progress or (lambda done, total: None)
+
+    def found(partial: bool) -> Ladder:
+        limit = done.get(("deep", 0))
+        return Ladder(
+            problem,
+            limit if isinstance(limit, Trajectory) else None,
+            {size: run for (rung, size), run in done.items() if rung == "wide" and isinstance(run, Trajectory)},
+            {size: run for (rung, size), run in done.items() if rung == "finite" and isinstance(run, Trajectory)},
+            finite_blocks,
+            limit if isinstance(limit, str) else None,
+            partial,
+        )
+
+    try:
+        for key, result in _results(problem, runs, executor):
+            done[key] = result
+            report(len(done), len(runs))
+    except KeyboardInterrupt as stop:
+        raise Interrupted(found(True)) from stop
+    return found(False)
+
+
+def _profile(problem: Problem) -> Record:
+    """The feature kernel of the first few samples along the depth, at about a dozen steps."""
+    steps = np.unique(np.linspace(0, problem.steps, 13).astype(int))
+    samples = range(min(3, len(problem.evaluated)))
+    return Record(positions=np.linspace(0, 1, 33).tolist(), steps=steps.tolist(), samples=samples)
+
+
+def _answer(problem: Problem, rung: str, options: Mapping[str, Any]) -> Trajectory | str:
+    """One run; a limit that does not exist is an answer, in words."""
+    if rung == "wide":
+        return recurse(problem, **options)
+    if rung == "finite":
+        return simulate(problem, **options)
+    try:
+        return solve(problem, **options)
+    except NoLimitError as no_limit:
+        return str(no_limit)
+
+
+def _results(problem: Problem, runs: Mapping[tuple[str, int], dict[str, Any]], executor: Executor | None):
+    """Answers as they are ready, here or through the executor."""
+    if executor is None:
+        for key, options in runs.items():
+            yield key, _answer(problem, key[0], options)
+        return
+    waiting: dict[Future, tuple[str, int]] = {executor.submit(_answer, problem, k[0], o): k for k, o in runs.items()}
+    try:
+        while waiting:
+            ready, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in ready:
+                yield waiting.pop(future), future.result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _worst(run: Trajectory) -> float:
+    return float(np.max(run.error))
+
+
+def _end(run: Trajectory) -> tuple[str, str]:
+    return f"{run.losses[-1]:.6f}", f"{run.meta.get('seconds', float('nan')):.2f}"
+
+
+def _seed_error(run: Trajectory, target: Trajectory) -> tuple[float, float]:
+    """Root mean square distance of the seeds from the target, and its standard error over seeds."""
+    if run.samples is None:
+        return _rms(run.outputs - target.outputs), 0.0
+    kept = run.samples[run.diverged < 0]
+    squares = np.mean((kept - target.outputs) ** 2, axis=(1, 2, 3))
+    error = np.sqrt(squares.mean())
+    spread = squares.std(ddof=1) / np.sqrt(len(squares)) if len(squares) > 1 else 0.0
+    return float(error), float(spread / (2 * error)) if error else 0.0
+
+
+def _in_powers_of_depth(parametrization: Parametrization) -> bool:
+    """Whether finite-depth corrections are powers of 1/L: at alpha = 1/2 and alpha = 1 on the line alpha + gamma = 1."""
+    alpha, gamma, beta = parametrization.single()
+    return beta == 0 and alpha + gamma == 1 and alpha in (0.5, 1)
+
+
+def _law_json(law: PowerLaw | None) -> dict[str, float] | None:
+    if law is None:
+        return None
+    return {"exponent": law.exponent, "exponent_95": law.exponent_error, "prefactor": law.prefactor}
+
+
+def _run_json(run: Trajectory) -> dict[str, Any]:
+    accuracy = {} if run.accuracy is None else {"accuracy": run.accuracy.tolist()}
+    return {"losses": run.losses.tolist(), "largest_error": _worst(run), **accuracy, "meta": dict(run.meta)}

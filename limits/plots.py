@@ -1,0 +1,183 @@
+"""Pictures, drawn on axes the caller owns; `comparison` makes the whole figure."""
+
+from typing import Any
+
+import numpy as np
+
+from limits.compare import Ladder, PowerLaw
+from limits.trajectory import Trajectory
+
+DEEP, WIDE, FINITE = "#111111", "#0072B2", "#D55E00"
+"""Colours of the rungs, distinct for colour-blind readers and in grey."""
+
+
+def losses(axes: Any, ladder: Ladder) -> Any:
+    """Training loss against step on every rung: thick line the limit, thin lines finite sizes, shading the seeds' spread."""
+    steps = np.arange(ladder.problem.steps + 1)
+    for (n, run), shade in zip(sorted(ladder.finite.items()), _shades(len(ladder.finite)), strict=True):
+        label = f"finite, n = {n}, L = {ladder.finite_blocks}"
+        axes.plot(steps, run.losses, color=FINITE, alpha=shade, lw=1.2, marker="o", ms=3, label=label)
+        if run.samples is not None and run.samples.shape[0] > 1 and n == max(ladder.finite):
+            low, high = np.quantile(_seed_losses(run), [0.1, 0.9], axis=0)
+            axes.fill_between(steps, low, high, color=FINITE, alpha=0.15, lw=0, label="80 % of its seeds")
+    chosen = _few(sorted(ladder.wide))
+    for L, shade in zip(chosen, _shades(len(chosen)), strict=True):
+        axes.plot(steps, ladder.wide[L].losses, color=WIDE, alpha=shade, lw=1.4, label=f"wide, n = ∞, L = {L}")
+    if ladder.deep is not None:
+        axes.plot(steps, ladder.deep.losses, color=DEEP, lw=2.2, ls="--", label="deep, n = L = ∞")
+    axes.set(xlabel="step", ylabel="training loss", title="What training does on each rung")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(fontsize=7, frameon=False)
+    return axes
+
+
+def _seed_losses(run: Trajectory) -> np.ndarray:
+    p = run.problem
+    kept = run.samples[run.diverged < 0][:, :, : p.n_samples]  # type: ignore[index]
+    return p.loss_function.value(kept, p.targets).mean(-1)
+
+
+def _few(sizes: list[int], most: int = 4) -> list[int]:
+    picks = np.unique(np.linspace(0, len(sizes) - 1, most).round().astype(int)) if sizes else []
+    return [sizes[i] for i in picks]
+
+
+def _shades(count: int) -> np.ndarray:
+    return np.linspace(0.35, 1.0, count) if count > 1 else np.ones(count)
+
+
+def outputs(axes: Any, ladder: Ladder, samples: int = 3) -> Any:
+    """Outputs of a few samples against step: the limit, infinite width at the networks' depth, and the widest networks."""
+    steps = np.arange(ladder.problem.steps + 1)
+    names: dict[str, Any] = {}
+    widest = max(ladder.finite, default=None)
+    for i in range(min(samples, len(ladder.problem.evaluated))):
+        if widest is not None:
+            run = ladder.finite[widest]
+            half = np.nan_to_num(run.error[:, i, 0]) * 1.96
+            style = {"color": FINITE, "fmt": "o", "ms": 3.5, "lw": 1, "capsize": 2}
+            names["finite, mean ± 95 %"] = axes.errorbar(steps, run.outputs[:, i, 0], yerr=half, **style)
+        if ladder.finite_blocks in ladder.wide:
+            (names["wide"],) = axes.plot(steps, ladder.wide[ladder.finite_blocks].outputs[:, i, 0], color=WIDE, lw=1.4)
+        if ladder.deep is not None:
+            (names["deep"],) = axes.plot(steps, ladder.deep.outputs[:, i, 0], color=DEEP, lw=1.6, ls="--")
+    title = f"Outputs of {min(samples, len(ladder.problem.evaluated))} samples"
+    axes.set(xlabel="step", ylabel="output $f$", title=title + (f" (n = {widest}, L = {ladder.finite_blocks})" if widest else ""))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(names.values(), names.keys(), fontsize=7, frameon=False)
+    return axes
+
+
+def rate(axes: Any, law: PowerLaw | None, sizes: Any, errors: Any, spread: Any, *, name: str, expected: float, color: str) -> Any:
+    """Errors against size on logarithmic axes, with the fitted line, its exponent, and the expected slope."""
+    sizes, errors = np.asarray(sizes, float), np.asarray(errors, float)
+    axes.errorbar(sizes, errors, yerr=1.96 * np.asarray(spread, float), fmt="o", color=color, ms=5, capsize=3, zorder=3)
+    if law is not None:
+        span = np.array([sizes.min(), sizes.max()])
+        label = f"fit: {name}$^{{{law.exponent:.3f}}}$" + (f" ± {law.exponent_error:.3f}" if np.any(law.spread) else "")
+        axes.plot(span, law(span), color=color, lw=1.2, label=label)
+        guide = law(span[-1]) * (span / span[-1]) ** expected * 0.5
+        axes.plot(span, guide, color="0.6", lw=1, ls=":", label=f"slope {expected:g}")
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks(sizes, [f"{s:g}" for s in sizes])
+    axes.set_xticks([], minor=True)
+    axes.grid(alpha=0.25, which="major")
+    axes.legend(fontsize=8, frameon=False)
+    return axes
+
+
+def depth_rate(axes: Any, ladder: Ladder) -> Any:
+    """Distance of infinite width at L blocks from infinite depth."""
+    errors = ladder.depth_errors()
+    if not errors:
+        return _blank(axes, "wide → deep", ladder.no_limit or "the limit was not computed")
+    rate(axes, ladder.depth_law(), list(errors), list(errors.values()), 0.0, name="L", expected=-1.0, color=WIDE)
+    axes.set(xlabel="blocks L", ylabel="rms error of outputs", title="wide → deep: how fast depth converges")
+    return axes
+
+
+def width_rate(axes: Any, ladder: Ladder) -> Any:
+    """Distance of single finite networks from infinite width, with 95 % intervals over seeds."""
+    errors = ladder.width_errors()
+    if not errors:
+        return _blank(axes, "finite → wide", "no finite network was trained")
+    values, spread = zip(*errors.values(), strict=True)
+    rate(axes, ladder.width_law(), list(errors), values, spread, name="n", expected=-0.5, color=FINITE)
+    title = f"finite → wide at L = {ladder.finite_blocks}: how fast width converges"
+    axes.set(xlabel="width n", ylabel="rms error of one network", title=title)
+    return axes
+
+
+def _blank(axes: Any, title: str, message: str) -> Any:
+    axes.set_axis_off()
+    axes.set_title(title)
+    axes.text(0.5, 0.5, message, ha="center", va="center", wrap=True, transform=axes.transAxes, fontsize=9)
+    return axes
+
+
+def feature_kernel(axes: Any, run: Trajectory, sample: int = 0) -> Any:
+    """The squared feature norm C0 of one sample against depth, a line per training step from light to dark.
+
+    Raises:
+        ValueError: the trajectory holds no feature kernel.
+    """
+    if run.feature_kernel is None:
+        raise ValueError('the trajectory holds no feature kernel: compute it with record=Record(kinds=("feature",))')
+    from matplotlib import colormaps
+
+    shades = colormaps["viridis_r"](np.linspace(0.08, 1.0, len(run.steps)))
+    for k, step in enumerate(run.steps):
+        label = f"step {step}" if k in (0, len(run.steps) // 2, len(run.steps) - 1) else None
+        axes.plot(run.positions, run.feature_kernel[k, k, :, sample, sample], color=shades[k], lw=1.5, label=label)
+    title = f"Features move: $C^0(p)$ of sample {run.recorded[sample]} over training"
+    axes.set(xlabel="depth p = l/L", ylabel="$C^0_{tt}(p)$", title=title, xlim=(0, 1))
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8, frameon=False)
+    return axes
+
+
+def kernel_map(axes: Any, run: Trajectory, sample: int = 0) -> Any:
+    """The squared feature norm of one sample over depth (across) and training step (up), as a map.
+
+    Raises:
+        ValueError: the trajectory holds no feature kernel.
+    """
+    if run.feature_kernel is None:
+        raise ValueError('the trajectory holds no feature kernel: compute it with record=Record(kinds=("feature",))')
+    values = np.stack([run.feature_kernel[k, k, :, sample, sample] for k in range(len(run.steps))])
+    mesh = axes.pcolormesh(run.positions, run.steps, values, shading="nearest", cmap="viridis", vmin=0)
+    axes.figure.colorbar(mesh, ax=axes, label="$C^0_{tt}(p)$")
+    axes.set(xlabel="depth p = l/L", ylabel="step", title=f"Feature kernel of sample {run.recorded[sample]} (deep)", xlim=(0, 1))
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    return axes
+
+
+def comparison(ladder: Ladder) -> Any:
+    """One figure: losses, outputs, both rates, and the feature kernel over depth and training.
+
+    Returns:
+        A `matplotlib.figure.Figure`; save it with `figure.savefig(path)`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 3)
+    losses(axes[0, 0], ladder)
+    width_rate(axes[0, 1], ladder)
+    depth_rate(axes[0, 2], ladder)
+    outputs(axes[1, 0], ladder)
+    if ladder.deep is not None and ladder.deep.feature_kernel is not None:
+        feature_kernel(axes[1, 1], ladder.deep)
+        kernel_map(axes[1, 2], ladder.deep)
+    else:
+        for axis in axes[1, 1:]:
+            _blank(axis, "Feature kernel of the limit", ladder.no_limit or "the limit was not computed")
+    exponents = ladder.problem.parametrization
+    partial = " (partial)" if ladder.partial else ""
+    figure.suptitle(
+        f"Deep linear residual network, α = {exponents.alpha}, γ = {exponents.gamma}: one problem, three rungs{partial}"
+    )
+    return figure
