@@ -40,7 +40,7 @@ class PowerLaw:
     exponent_error: float
     prefactor: float
 
-    def __call__(self, sizes: Any) -> np.ndarray:
+    def __call__(self, sizes: Any) -> Any:
         """The fitted error at other sizes."""
         return self.prefactor * np.asarray(sizes, float) ** self.exponent
 
@@ -256,6 +256,8 @@ def ladder(
             done[key] = result
             report(len(done), len(runs))
     except KeyboardInterrupt as stop:
+        if not done:
+            raise
         raise Interrupted(found(True)) from stop
     return found(False)
 

@@ -28,8 +28,13 @@ def losses(axes: Any, ladder: Ladder) -> Any:
     axes.set(xlabel="step", ylabel="training loss", title="What training does on each rung")
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(fontsize=7, frameon=False)
+    _legend(axes, fontsize=7)
     return axes
+
+
+def _legend(axes: Any, **options: Any) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, **options)
 
 
 def _seed_losses(run: Trajectory) -> np.ndarray:
@@ -65,7 +70,8 @@ def outputs(axes: Any, ladder: Ladder, samples: int = 3) -> Any:
     title = f"Outputs of {min(samples, len(ladder.problem.evaluated))} samples"
     axes.set(xlabel="step", ylabel="output $f$", title=title + (f" (n = {widest}, L = {ladder.finite_blocks})" if widest else ""))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(names.values(), names.keys(), fontsize=7, frameon=False)
+    if names:
+        axes.legend(names.values(), names.keys(), fontsize=7, frameon=False)
     return axes
 
 
@@ -83,7 +89,7 @@ def rate(axes: Any, law: PowerLaw | None, sizes: Any, errors: Any, spread: Any, 
     axes.set_xticks(sizes, [f"{s:g}" for s in sizes])
     axes.set_xticks([], minor=True)
     axes.grid(alpha=0.25, which="major")
-    axes.legend(fontsize=8, frameon=False)
+    _legend(axes, fontsize=8)
     return axes
 
 
@@ -93,7 +99,7 @@ def depth_rate(axes: Any, ladder: Ladder) -> Any:
     if not errors:
         return _blank(axes, "wide → deep", ladder.no_limit or "the limit was not computed")
     rate(axes, ladder.depth_law(), list(errors), list(errors.values()), 0.0, name="L", expected=-1.0, color=WIDE)
-    axes.set(xlabel="blocks L", ylabel="rms error of outputs", title="wide → deep: how fast depth converges")
+    axes.set(xlabel="blocks L", ylabel="rms error of outputs", title="wide → deep (n = ∞)")
     return axes
 
 
@@ -104,7 +110,7 @@ def width_rate(axes: Any, ladder: Ladder) -> Any:
         return _blank(axes, "finite → wide", "no finite network was trained")
     values, spread = zip(*errors.values(), strict=True)
     rate(axes, ladder.width_law(), list(errors), values, spread, name="n", expected=-0.5, color=FINITE)
-    title = f"finite → wide at L = {ladder.finite_blocks}: how fast width converges"
+    title = f"finite → wide (L = {ladder.finite_blocks})"
     axes.set(xlabel="width n", ylabel="rms error of one network", title=title)
     return axes
 
@@ -130,10 +136,10 @@ def feature_kernel(axes: Any, run: Trajectory, sample: int = 0) -> Any:
     for k, step in enumerate(run.steps):
         label = f"step {step}" if k in (0, len(run.steps) // 2, len(run.steps) - 1) else None
         axes.plot(run.positions, run.feature_kernel[k, k, :, sample, sample], color=shades[k], lw=1.5, label=label)
-    title = f"Features move: $C^0(p)$ of sample {run.recorded[sample]} over training"
+    title = f"$C^0(p)$ of sample {run.recorded[sample]} over training"
     axes.set(xlabel="depth p = l/L", ylabel="$C^0_{tt}(p)$", title=title, xlim=(0, 1))
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, frameon=False)
+    _legend(axes, fontsize=8)
     return axes
 
 

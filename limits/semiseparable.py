@@ -29,6 +29,15 @@ LARGEST_OUTPUT = 1e150
 Row = tuple[Array, Array]
 
 
+def footprint(stations: int, marks: int, *, r: int, d: int, steps: int) -> int:
+    """Bytes a `CausalSystem` and a pass through it take at their largest."""
+    forward, backward = r * (steps + 1), d * steps
+    size = forward + backward
+    rows = max(r, d)
+    held = stations * size * (2 * size + 2 * backward + 12 * rows) + (2 * marks + 4) * size**2
+    return 8 * held
+
+
 @dataclass(frozen=True)
 class Side:
     """Forward states x (sign +1) or backward states delta (sign -1)."""

@@ -209,6 +209,9 @@ def write_atomically(path: Path, write: Any) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -14,9 +14,10 @@ import numpy as np
 import limits
 from limits.directions import trained_directions
 from limits.kernels import sample_kernels
+from limits.memory import require
 from limits.problem import Problem, whole
 from limits.record import Record
-from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, evolve, symmetric
+from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, evolve, footprint, symmetric
 from limits.trajectory import Interrupted, Trajectory, assemble
 
 Progress = Callable[[int, int], None]
@@ -61,12 +62,13 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
     alpha, gamma, beta = problem.parametrization.single()
     a2 = problem.model.multiplier**2
     levels, placing = _placing(record, L)
+    sizes = {"r": basis.count, "d": problem.d_out, "steps": problem.steps}
+    remedy = "take fewer steps, blocks or input directions (principal components)"
+    require(footprint(L, len(levels) + 1, **sizes), "this recursion", remedy)
     system = CausalSystem(
         L,
         (np.arange(L) < np.append(levels, L)[:, None]).astype(float),
-        r=basis.count,
-        d=problem.d_out,
-        steps=problem.steps,
+        **sizes,
         noise=a2 * L ** float(-2 * (alpha + beta)),
         drift=a2 * L ** float(-alpha - gamma),
         staggered=True,

@@ -64,6 +64,7 @@ class Refinement:
     most_nodes: int
     first: Panels
     levels: int = 0
+    nodes: int = 0
     best: Refined | None = None
     last: Level | None = field(default=None, repr=False)
 
@@ -80,7 +81,7 @@ class Refinement:
             except UnconvergedError:
                 panels = _split(panels, np.ones(panels.count, bool))
                 continue
-            self.levels += 1
+            self.levels, self.nodes = self.levels + 1, max(self.nodes, len(panels.nodes))
             if self.last is not None:
                 self.best = self._compare(self.last, level)
                 if self.best.met:

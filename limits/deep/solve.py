@@ -11,14 +11,16 @@ from limits.deep.flow import flow_level
 from limits.deep.gaussian import gaussian_level
 from limits.deep.refine import Level, Refined, Refinement, UnconvergedError, first_panels
 from limits.directions import trained_directions
+from limits.memory import SHARE, available_memory, require
 from limits.panels import Panels
 from limits.problem import Problem
 from limits.record import Record
 from limits.regimes import Regime, classify
+from limits.semiseparable import footprint
 from limits.trajectory import Interrupted, Trajectory, assemble
 
 Progress = Callable[[int, int], None]
-MOST_BYTES = 8e9
+FEWEST_NODES = 40
 MOST_NODES = 1200
 TIGHTEST = 1e-14
 
@@ -77,9 +79,8 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
     record = record or Record()
     record.check(problem)
     level_at = _limit(problem, record, progress)
-    states = (trained_directions(problem).count + problem.d_out) * (problem.steps + 1)
     first = first_panels(record.depths if record.kinds else record.depths[:0])
-    refinement = Refinement(tol, max(64, min(MOST_NODES, int(MOST_BYTES / (32 * states**2)))), first)
+    refinement = Refinement(tol, _most_nodes(problem, record), first)
 
     def trajectory(found: Refined, **more: Any) -> Trajectory:
         meta = {
@@ -88,6 +89,7 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
             "panels": found.level.panels.count,
             "order": found.level.panels.order,
             "resolutions": found.levels,
+            "nodes": refinement.nodes,
             "estimated_error": found.worst,
             "version": limits.__version__,
             "seconds": time.perf_counter() - began,
@@ -117,6 +119,19 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
 
 class UnresolvedError(ArithmeticError):
     """The limit varies too fast over depth for the largest number of nodes."""
+
+
+def _most_nodes(problem: Problem, record: Record) -> int:
+    """How many depth nodes fit into memory, at most `MOST_NODES`; refuses a problem for which not even a few do."""
+    sizes = {"r": trained_directions(problem).count, "d": problem.d_out, "steps": problem.steps}
+
+    def size(nodes: int) -> int:
+        return footprint(nodes, len(record.positions) + 1, **sizes)
+
+    remedy = "take fewer steps or input directions (principal components)"
+    require(size(FEWEST_NODES), "this limit", remedy)
+    each = (size(FEWEST_NODES) - size(0)) / FEWEST_NODES
+    return int(min(MOST_NODES, (SHARE * available_memory() - size(0)) / each))
 
 
 def _limit(problem: Problem, record: Record, progress: Progress | None) -> Callable[[Panels], Level]:

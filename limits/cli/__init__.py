@@ -1,0 +1,12 @@
+"""The command line: parse, call one function, print.
+
+`question` turns options into a `Problem`, `commands` asks one rung about it, `report` prints and saves the answer, and
+`sentences` says in one line what went wrong.
+"""
+
+from limits.cli.commands import app
+
+
+def main() -> None:
+    """Run `limits` on the arguments of the process, and exit."""
+    app()

@@ -1,0 +1,115 @@
+"""Options that pose a `Problem`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+if TYPE_CHECKING:
+    from limits.data import Dataset
+    from limits.problem import Problem
+
+DATA, TRAINING, ANSWER = "What to learn", "How to train", "The answer"
+
+
+def _of(group: str, help: str, **rest: Any) -> Any:
+    return Option(help=help, rich_help_panel=group, **rest)
+
+
+def numbers(text: str, name: str, kind: Callable[[str], Any] = float) -> tuple[Any, ...]:
+    """Comma-separated numbers.
+
+    >>> numbers("8,16", "--blocks", int)
+    (8, 16)
+    """
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        raise ValueError(f"{name} must be {what} with commas between them, got {text!r}") from None
+
+
+def _rate(text: str, name: str) -> float | tuple[float, ...]:
+    rates = numbers(text, name)
+    return rates[0] if len(rates) == 1 else rates
+
+
+@dataclass(frozen=True)
+class Question:
+    """The options that every rung takes."""
+
+    data: Annotated[
+        str,
+        _of(
+            DATA,
+            "digits (handwritten, from scikit-learn), teacher (linear, synthetic), or an .npz or .csv file.",
+            metavar="NAME|PATH",
+        ),
+    ] = "digits"
+    classes: Annotated[
+        str | None,
+        _of(DATA, "Which digits, such as 3,8; two give one output with targets -1 and 1, more one output each.  [default: 0,1]"),
+    ] = None
+    samples: Annotated[int | None, _of(DATA, "P, how many to train on, of digits or teacher.  [default: 100]")] = None
+    directions: Annotated[
+        int | None, _of(DATA, "Input dimension: principal directions of the digits, or the teacher's d_in.  [default: 10]")
+    ] = None
+    probes: Annotated[int | None, _of(DATA, "Further samples to evaluate and not to train on.  [default: 0]")] = None
+    data_seed: Annotated[int, _of(DATA, "Seed of the choice of samples and of mini-batches.")] = 0
+    alpha: Annotated[str, _of(TRAINING, "Exponent of the block multiplier a L^-alpha.", metavar="FRACTION")] = "1/2"
+    gamma: Annotated[
+        str, _of(TRAINING, "Exponent of the update L^-gamma; the raw rate is lr L^(alpha-gamma).", metavar="FRACTION")
+    ] = "1/2"
+    multiplier: Annotated[float, _of(TRAINING, "Block multiplier a.")] = 1.0
+    lr: Annotated[str, _of(TRAINING, "Learning rate of the blocks, or one per step: 0.1,0.2,0.3", metavar="RATE")] = "0.3"
+    steps: Annotated[int, _of(TRAINING, "T, number of updates.")] = 10
+    momentum: Annotated[float, _of(TRAINING, "Heavy-ball momentum in [0, 1).")] = 0.0
+    input_lr: Annotated[str, _of(TRAINING, "Rate of the read-in U, or one per step; 0 freezes it.", metavar="RATE")] = "0"
+    output_lr: Annotated[str, _of(TRAINING, "Rate of the read-out V, or one per step; 0 freezes it.", metavar="RATE")] = "0"
+    loss: Annotated[str | None, _of(TRAINING, "mse, logistic (targets -1 and 1) or cross_entropy (classes).  [default: mse]")] = (
+        None
+    )
+    batch_size: Annotated[int | None, _of(TRAINING, "Samples per step, in a fresh random order every epoch.  [default: all]")] = (
+        None
+    )
+
+    def problem(self) -> "Problem":
+        """What the options ask."""
+        from limits.data import minibatches
+        from limits.parametrization import Parametrization
+        from limits.problem import SGD, ResNet
+
+        rates = {name: _rate(getattr(self, name), f"--{name.replace('_', '-')}") for name in ("lr", "input_lr", "output_lr")}
+        optimizer = SGD(steps=self.steps, momentum=self.momentum, **rates)
+        model, parametrization = ResNet(multiplier=self.multiplier), Parametrization(self.alpha, self.gamma)
+        data = self.dataset()
+        batches = None
+        if self.batch_size is not None:
+            batches = minibatches(len(data.inputs), self.batch_size, steps=self.steps, seed=self.data_seed)
+        return data.problem(model, parametrization, optimizer, loss=self.loss, batches=batches)
+
+    def dataset(self) -> "Dataset":
+        """The data of --data."""
+        from limits.data import digits, load, teacher
+
+        if self.data == "digits":
+            encoding = {"cross_entropy": "classes", "logistic": "signs"}.get(self.loss or "mse")
+            classes = numbers("0,1" if self.classes is None else self.classes, "--classes", int)
+            return digits(classes, targets=encoding, seed=self.data_seed, **self._given("samples", "directions", "probes"))
+        if self.data == "teacher":
+            self._refuse("teacher has no classes", "classes")
+            sizes = {"samples": 100, "d_in": self.directions if self.directions is not None else 10}
+            return teacher(**sizes | self._given("samples", "probes"), seed=self.data_seed)
+        self._refuse("a file is read whole", "classes", "samples", "directions", "probes")
+        if not Path(self.data).suffix:
+            raise ValueError(f"--data must be digits, teacher, or the path of an .npz or .csv file, got {self.data!r}")
+        return load(self.data)
+
+    def _given(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    def _refuse(self, why: str, *names: str) -> None:
+        for name in self._given(*names):
+            raise ValueError(f"--{name} does not go with --data {self.data}: {why}; leave --{name} out")

@@ -1,0 +1,159 @@
+"""What a rung will cost before it runs: memory from its array sizes, time from short trial runs on this machine."""
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+from limits.deep import solve
+from limits.directions import trained_directions
+from limits.finite import simulate, simulation_footprint
+from limits.problem import Problem, whole
+from limits.record import Record
+from limits.semiseparable import footprint
+from limits.wide import recurse
+
+RUNGS = ("simulate", "recurse", "solve")
+TRIAL_STEPS = 3
+BASE = 2_000_000
+"""Bytes that any run takes for small things."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Attributes:
+        rung: "simulate", "recurse" or "solve".
+        bytes: memory at its peak, beyond what the interpreter holds.
+        seconds: wall time; None unless `estimate(..., calibrate=True)`.
+        parts: the memory by what holds it, in bytes.
+        sizes: width, blocks, seeds or depth nodes it was worked out for.
+    """
+
+    rung: str
+    bytes: int
+    seconds: float | None
+    parts: dict[str, int]
+    sizes: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        time_text = "" if self.seconds is None else f", {self.seconds:.3g} s"
+        sizes = ", ".join(f"{k} = {v}" for k, v in self.sizes.items())
+        return f"{self.rung} ({sizes}): {self.bytes / 1e6:.3g} MB{time_text}"
+
+
+def estimate(
+    problem: Problem,
+    rung: str,
+    *,
+    width: int | None = None,
+    blocks: int | None = None,
+    seeds: int = 1,
+    tol: float = 1e-8,
+    record: Record | None = None,
+    dtype: str = "float32",
+    calibrate: bool = False,
+) -> Estimate:
+    """Memory, and on request time, of a run before it is made.
+
+    Memory is counted from the arrays the run will hold (right within a factor of two). For `solve` the number of depth
+    nodes is taken from a trial run of the first three steps. Time comes from trial runs of a few steps, scaled by the
+    known cost: (T + 1) L n^2 for networks, and T L products that grow from a fixed cost to T^2 for the limits.
+
+    Args:
+        problem: what would be trained.
+        rung: "simulate", "recurse" or "solve".
+        width: of the networks; for "simulate".
+        blocks: of the networks; for "simulate" and "recurse".
+        seeds: networks; for "simulate".
+        tol: of the limit; for "solve".
+        record: kernels that would be kept; the default `Record` if None.
+        dtype: of the networks.
+        calibrate: make trial runs (well under a second each) and estimate the time.
+
+    Raises:
+        ValueError: an unknown rung, or a missing size.
+
+    >>> from limits import DEPTH_MUP, ResNet, SGD
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=10), [[1.0]], [[1.0]])
+    >>> estimate(one, "recurse", blocks=1000).bytes > 5_000_000
+    True
+    """
+    if rung not in RUNGS:
+        raise ValueError(f"rung must be one of {', '.join(RUNGS)}, got {rung!r}")
+    record = record or Record()
+    kernels = {"kernels": 3 * record.size(problem)}
+    if rung == "simulate":
+        sizes = {
+            "width": _needed(width, "width", rung),
+            "blocks": _needed(blocks, "blocks", rung),
+            "seeds": whole(seeds, "seeds"),
+        }
+        parts = kernels | {"networks": simulation_footprint(problem, record=record, dtype=dtype, **sizes)}
+        seconds = _network_seconds(problem, dtype=dtype, **sizes) if calibrate else None
+        return _sum(rung, parts, seconds, sizes)
+    of = {"r": trained_directions(problem).count, "d": problem.d_out, "steps": problem.steps}
+    if rung == "recurse":
+        L = _needed(blocks, "blocks", rung)
+        parts = kernels | {"states": footprint(L, 2 * len(record.positions) + 1, **of)}
+        return _sum(rung, parts, _recursion_seconds(problem, L) if calibrate else None, {"blocks": L})
+    trial = problem.prefix(min(TRIAL_STEPS, problem.steps))
+    nodes = int(solve(trial, tol=tol, record=Record(record.positions, samples=(0,))).meta["nodes"])
+    parts = kernels | {"states": footprint(nodes, len(record.positions) + 1, **of)}
+    return _sum(rung, parts, _limit_seconds(problem, tol, record) if calibrate else None, {"nodes": nodes})
+
+
+def _sum(rung: str, parts: dict[str, int], seconds: float | None, sizes: dict[str, int]) -> Estimate:
+    parts = parts | {"other": BASE}
+    return Estimate(rung, sum(parts.values()), seconds, parts, sizes)
+
+
+def _needed(value: int | None, name: str, rung: str) -> int:
+    if value is None:
+        raise ValueError(f"the cost of {rung} depends on {name}: give {name}=…")
+    return whole(value, name)
+
+
+def _timed(run: Any) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def _network_seconds(problem: Problem, *, width: int, blocks: int, seeds: int, dtype: str) -> float:
+    """Drawing weights and training are both linear in blocks and seeds; a trial of a few blocks without and with steps."""
+    some = min(blocks, max(2, 2_000_000 // width**2))
+    few = min(problem.steps, TRIAL_STEPS)
+    options: dict[str, Any] = {"width": width, "blocks": some, "dtype": dtype, "record": Record(kinds=())}
+    none = _timed(lambda: simulate(problem.prefix(0), **options))
+    more = _timed(lambda: simulate(problem.prefix(few), **options)) if few else none
+    step = max(0.0, more - none) / max(1, few)
+    return (none + step * problem.steps) * blocks / some * seeds
+
+
+def _growth(problem: Problem, steps: int, run: Any) -> float:
+    """Seconds for all steps from trials of t and 2t: a pass costs a constant plus a multiple of the square of the step."""
+    t = max(1, min(steps // 2, 6))
+    if steps <= 2 * t:
+        return _timed(lambda: run(steps))
+    run(1)
+    short, long = _timed(lambda: run(t)), _timed(lambda: run(2 * t))
+    cubic = max(0.0, long - 2 * short) / (6 * t**3)
+    linear = max(0.0, short - cubic * t**3) / t
+    return linear * steps + cubic * steps**3
+
+
+def _recursion_seconds(problem: Problem, blocks: int) -> float:
+    some = min(blocks, 64)
+    none = Record(kinds=())
+    return _growth(problem, problem.steps, lambda t: recurse(problem.prefix(t), blocks=some, record=none)) * blocks / some
+
+
+def _limit_seconds(problem: Problem, tol: float, record: Record) -> float:
+    few = Record(record.positions, samples=(0,))
+    return _growth(problem, problem.steps, lambda t: solve(problem.prefix(t), tol=tol, record=few))

@@ -1,0 +1,114 @@
+"""Arguments of a wrong type, as a user meets them: without the run-time type checks that the tests switch on.
+
+One fresh interpreter tries them all. Every error is a sentence that names the argument.
+"""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+SETUP = """
+import numpy as np
+import limits
+from limits import Problem, ResNet, SGD, Record, Parametrization, DEPTH_MUP, recurse, solve, classify
+one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
+"""
+
+FINE = [
+    "recurse(one, blocks=np.int64(4))",
+    "Record(positions=np.linspace(0, 1, 3), steps=np.arange(2), samples=range(1), kinds='feature')",
+    "recurse(one, blocks=4, record=Record(positions=np.linspace(0, 1, 3), steps=[0], samples=np.array([0])))",
+    "SGD(np.float32(0.5), steps=np.int64(3), momentum=0)",
+    "SGD(np.full(3, 0.5), steps=3, input_lr=[0, 0, 1])",
+    "ResNet(multiplier=1)",
+    "Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], batches=np.zeros((1, 1), int))",
+    "Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], batches=(b for b in [[0]]))",
+    "Parametrization(np.int32(1), np.float64(0.5))",
+]
+
+WRONG = [
+    ("recurse(one, blocks=2.5)", "ValueError", "blocks must be a whole number >= 1, got 2.5"),
+    ("recurse(one, blocks=True)", "ValueError", "blocks must be a whole number >= 1, got True"),
+    ("recurse(one, blocks='4')", "ValueError", "blocks must be a whole number >= 1, got '4'"),
+    ("recurse(one, blocks=None)", "ValueError", "blocks must be a whole number"),
+    ("SGD(1.0, steps=2.0)", "ValueError", "steps must be a whole number >= 0, got 2.0"),
+    ("SGD(1.0, steps=True)", "ValueError", "steps must be a whole number"),
+    ("SGD('fast', steps=2)", "TypeError", "lr must be a number >= 0, got 'fast'"),
+    ("SGD(None, steps=2)", "TypeError", "lr must be a number"),
+    ("SGD(True, steps=2)", "TypeError", "lr must be a number >= 0, got True"),
+    ("SGD(['a', 'b'], steps=2)", "(Type|Value)Error", "lr.* must be a number"),
+    ("SGD([[0.1], [0.2]], steps=2)", "(Type|Value)Error", "lr.* must be"),
+    ("SGD({'lr': 0.1}, steps=2)", "(Type|Value)Error", "lr.* must be"),
+    ("SGD(1j, steps=2)", "TypeError", "lr must be a number"),
+    ("SGD(0.1, steps=2, momentum='much')", "TypeError", "momentum must be a number"),
+    ("ResNet(multiplier='big')", "TypeError", "multiplier must be a number > 0, got 'big'"),
+    ("ResNet(block_depth='2')", "ValueError", "block_depth must be 1"),
+    ("ResNet(nonlinearity=np.tanh)", "ValueError", "nonlinearity must be"),
+    ("Problem('resnet', DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]])", "TypeError", "model must be a ResNet, got 'resnet'"),
+    ("Problem(ResNet(), (1, 0), SGD(1, steps=1), [[1]], [[1]])", "TypeError", "parametrization must be a Parametrization"),
+    ("Problem(ResNet(), DEPTH_MUP, 0.1, [[1]], [[1]])", "TypeError", "optimizer must be a SGD, got 0.1"),
+    ("Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], loss=['mse'])", "(Type|Value)Error", "loss must be one of"),
+    ("Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], batches=5)", "(Type|Value)Error", "batches must be"),
+    ("Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], batches=[[[0], [0, 0]]])", "ValueError", "batch 0 must be"),
+    ("Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], batches=[0])", "ValueError", "batch 0 must be a nonempty list"),
+    ("Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [['y']])", "ValueError", "targets must be a numeric array"),
+    ("Parametrization(None, 0)", "TypeError", "alpha must be a fraction, got None"),
+    ("Parametrization('1/2', True)", "TypeError", "gamma must be a fraction, got True"),
+    ("Parametrization(1, 0, initial=[])", "ValueError", "initial must hold one exponent per layer"),
+    ("Record(positions=0.5)", "(Type|Value)Error", "positions of a record must be"),
+    ("Record(positions='all')", "ValueError", "positions of a record must be depths"),
+    ("Record(positions=('a',))", "ValueError", "positions of a record must be depths"),
+    ("Record(positions=[None])", "ValueError", "positions of a record must be depths"),
+    ("Record(steps=1.5)", "(Type|Value)Error", 'steps of a record must be "all"'),
+    ("Record(steps=3)", "(Type|Value)Error", 'steps of a record must be "all"'),
+    ("Record(samples=[0.5])", "ValueError", 'samples of a record must be "all" or at least one index'),
+    ("Record(kinds=3)", "(Type|Value)Error", "kinds of a record are"),
+    ("Record(kinds=[3])", "ValueError", "kinds of a record are .* got 3"),
+    ("solve(one, tol='tight')", "(Type|Value)Error", "tol must be"),
+    ("solve(one, tol=None)", "(Type|Value)Error", "tol must be"),
+    ("solve('problem')", "TypeError", "problem must be a Problem"),
+    ("recurse('problem', blocks=4)", "TypeError", "problem must be a Problem"),
+    ("recurse(one, blocks=4, record='feature')", "TypeError", "record must be a Record"),
+    ("solve(one, record=('feature',))", "TypeError", "record must be a Record"),
+    ("classify('1/2')", "TypeError", "parametrization must be a Parametrization"),
+    ("classify((1, 0))", "TypeError", "parametrization must be a Parametrization"),
+    ("limits.nothing", "AttributeError", "module 'limits' has no attribute 'nothing'"),
+]
+
+TRY = """
+import json, sys
+setup, codes = json.loads(sys.stdin.read())
+space, said = {}, []
+exec(setup, space)
+for code in codes:
+    try:
+        eval(code, space)
+        said.append(["", ""])
+    except Exception as fault:
+        said.append([type(fault).__name__, str(fault)])
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def said():
+    codes = FINE + [code for code, _, _ in WRONG]
+    run = subprocess.run(
+        [sys.executable, "-c", TRY], input=json.dumps([SETUP, codes]), capture_output=True, text=True, check=True, timeout=300
+    )
+    return dict(zip(codes, json.loads(run.stdout), strict=True))
+
+
+@pytest.mark.parametrize("code", FINE)
+def test_fine(said, code):
+    assert said[code] == ["", ""]
+
+
+@pytest.mark.parametrize(("code", "kind", "sentence"), WRONG, ids=[code for code, _, _ in WRONG])
+def test_wrong(said, code, kind, sentence):
+    name, message = said[code]
+    assert re.fullmatch(kind, name), f"{name}: {message}"
+    assert re.search(sentence, message), message
