@@ -57,8 +57,8 @@ class Regime:
     steps: tuple[Step, ...]
 
     def __str__(self) -> str:
-        width = max(len(s.claim) for s in self.steps)
-        lines = [f"  {s.claim:<{width}}   {s.because}   [{s.reference}]" for s in self.steps]
+        claim, because = (max(len(getattr(s, name)) for s in self.steps) for name in ("claim", "because"))
+        lines = [f"  {s.claim:<{claim}}   {s.because:<{because}}   [{s.reference}]" for s in self.steps]
         return "\n".join([self.name, *lines])
 
 

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from limits.panels import Panels
+from limits.semiseparable import DivergedError
 
 FIRST_ORDER = 4
 MOST_FIRST_PANELS = 8
 HIGHEST_ORDER = 11
+MOST_DIVERGED = 4
 ROUND_OFF = 8 * np.finfo(float).eps
 
 
@@ -73,12 +75,16 @@ class Refinement:
 
         Raises:
             UnconvergedError: not even one level could be computed.
+            DivergedError: outputs left the range of numbers on panel after panel, not only on too wide ones.
         """
-        panels = self.first
+        panels, diverged = self.first, 0
         while len(panels.nodes) <= self.most_nodes:
             try:
                 level = at(panels)
-            except UnconvergedError:
+            except (UnconvergedError, DivergedError) as fault:
+                diverged += isinstance(fault, DivergedError)
+                if diverged > MOST_DIVERGED:
+                    raise
                 panels = _split(panels, np.ones(panels.count, bool))
                 continue
             self.levels, self.nodes = self.levels + 1, max(self.nodes, len(panels.nodes))

@@ -76,7 +76,9 @@ def reach():
         for target in (1e-6, 1e-10):
             ours, error = solve_until(problem, truth, target)
             rival, rival_error, L = richardson_until(problem, truth, target)
-            print(f"{T:4d} {target:8.0e} | {ours:8.3f}s {error:8.1e} | {rival:20.3f}s {rival_error:8.1e} {L:5d} | {rival / ours:.1f}")
+            print(
+                f"{T:4d} {target:8.0e} | {ours:8.3f}s {error:8.1e} | {rival:20.3f}s {rival_error:8.1e} {L:5d} | {rival / ours:.1f}"
+            )
 
 
 def published():
@@ -95,15 +97,22 @@ def exponents():
     panels = Panels.uniform(4, 6)
     for directions, sizes in ((1, (20, 40, 80, 160)), (10, (10, 20, 40))):
         times = [
-            timed(lambda T=T, d=directions: gaussian_level(several(T, d), panels, NONE, True, lambda t: None), 1)[0] for T in sizes
+            timed(lambda T=T, d=directions: gaussian_level(several(T, d), panels, NONE, True, lambda t: None), 1)[0]
+            for T in sizes
         ]
         slopes = np.diff(np.log(times)) / np.diff(np.log(sizes))
-        print(f"in T, {directions} direction(s): " + ", ".join(f"T={T}: {s:.2f}s" for T, s in zip(sizes, times, strict=True)), slopes.round(2))
+        print(
+            f"in T, {directions} direction(s): " + ", ".join(f"T={T}: {s:.2f}s" for T, s in zip(sizes, times, strict=True)),
+            slopes.round(2),
+        )
     counts = (4, 8, 16, 32)
     problem = several(30, 3)
     times = [timed(lambda k=k: gaussian_level(problem, Panels.uniform(k, 6), NONE, True, lambda t: None), 1)[0] for k in counts]
     slopes = np.diff(np.log(times)) / np.diff(np.log(counts))
-    print("in nodes (T = 30, 3 directions): " + ", ".join(f"{6 * k}: {s:.2f}s" for k, s in zip(counts, times, strict=True)), slopes.round(2))
+    print(
+        "in nodes (T = 30, 3 directions): " + ", ".join(f"{6 * k}: {s:.2f}s" for k, s in zip(counts, times, strict=True)),
+        slopes.round(2),
+    )
 
 
 def large():
