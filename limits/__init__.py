@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "COMPLETEP": "parametrization",
     "DEPTH_MUP": "parametrization",
-    "DivergedError": "semiseparable",
+    "DivergedError": "training",
     "FileFormatError": "trajectory",
     "NEURAL_ODE": "parametrization",
     "NoLimitError": "deep",

@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from limits.deep import NoLimitError, solve
+from limits.deep import NoLimitError, UnresolvedError, solve
 from limits.finite import simulate
 from limits.parametrization import Parametrization
 from limits.problem import Problem, whole
 from limits.record import Record
+from limits.training import DivergedError
 from limits.trajectory import Interrupted, Trajectory
 from limits.wide import recurse
 
 Progress = Callable[[int, int], None]
+Numbers = Sequence[float] | np.ndarray
 CONFIDENCE = 1.96
 """Standard errors in a 95 % confidence interval."""
 
@@ -28,8 +30,8 @@ class PowerLaw:
         sizes, errors: what was fitted, shape (points,).
         spread: standard errors of `errors`, zero where they are exact.
         exponent: k.
-        exponent_error: half of its 95 % confidence interval: from `spread` where that is given, else from the scatter
-            about the line.
+        exponent_error: half of its 95 % confidence interval, from `spread`; where errors are exact, 1.96 standard errors
+            from their scatter about the line (NaN for two points, which always lie on one).
         prefactor: c.
     """
 
@@ -49,18 +51,19 @@ class PowerLaw:
         return np.diff(np.log(self.errors)) / np.diff(np.log(self.sizes))
 
 
-def fit_power_law(sizes: Sequence[float], errors: Sequence[float], spread: Sequence[float] | None = None) -> PowerLaw:
+def fit_power_law(sizes: Numbers, errors: Numbers, spread: Numbers | None = None) -> PowerLaw:
     """Weighted least squares of log error on log size.
 
     Raises:
-        ValueError: fewer than two sizes, or an error that is not positive.
+        ValueError: fewer than two different sizes, or a size or an error that is not positive.
 
     >>> round(fit_power_law([1, 2, 4], [8, 4, 2]).exponent, 12)
     -1.0
     """
     x, y = np.asarray(sizes, float), np.asarray(errors, float)
     noise = np.zeros_like(y) if spread is None else np.asarray(spread, float)
-    if len(x) < 2 or len(x) != len(y) or np.any(y <= 0) or not np.all(np.isfinite(y)):
+    positive = all(np.all((v > 0) & np.isfinite(v)) for v in (x, y))
+    if len(np.unique(x)) < 2 or not x.shape == y.shape == noise.shape or not positive:
         raise ValueError(f"a rate needs at least two sizes with positive errors, got sizes {sizes} and errors {errors}")
     relative = noise / y
     weights = 1 / relative**2 if np.all(relative > 0) else np.ones_like(y)
@@ -71,21 +74,26 @@ def fit_power_law(sizes: Sequence[float], errors: Sequence[float], spread: Seque
         variance = inverse[0, 0]
     else:
         residual = np.log(y) - design @ (exponent, constant)
-        variance = inverse[0, 0] * (residual @ residual) / max(1, len(x) - 2)
+        variance = inverse[0, 0] * (residual @ residual) / (len(x) - 2) if len(x) > 2 else np.nan
     return PowerLaw(x, y, noise, float(exponent), float(CONFIDENCE * np.sqrt(variance)), float(np.exp(constant)))
 
 
-def extrapolate(sizes: Sequence[float], values: Sequence[np.ndarray]) -> np.ndarray:
+def extrapolate(sizes: Numbers, values: Sequence[Any] | np.ndarray) -> np.ndarray:
     """Richardson extrapolation: the value at 1/size = 0 of the polynomial in 1/size through all points (Neville).
+
+    Raises:
+        ValueError: no sizes, two equal ones, or not one value for each.
 
     >>> float(extrapolate([1, 2, 4], [np.array(3.0), np.array(2.5), np.array(2.25)]))
     2.0
     """
+    if not len(np.unique(sizes)) == len(sizes) == len(values) > 0:
+        raise ValueError(f"an extrapolation needs one value for each of several sizes, got sizes {sizes}, {len(values)} values")
     h = 1 / np.asarray(sizes, float)
     table = [np.asarray(v, float) for v in values]
     for order in range(1, len(table)):
         table = [(h[i] * table[i + 1] - h[i + order] * table[i]) / (h[i] - h[i + order]) for i in range(len(table) - 1)]
-    return table[0]
+    return np.asarray(table[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +102,12 @@ class Ladder:
 
     Attributes:
         problem: what was trained.
-        deep: the limit; None when there is none (`no_limit` says why) or it was not reached.
+        deep: the limit; None when there is none (`no_limit` says why), it failed or was not reached.
         wide: infinite width, by number of blocks.
         finite: real networks of `finite_blocks` blocks, by width.
+        finite_blocks: L of the real networks.
+        no_limit: why the exponents have no limit, or None.
+        failed: sentences of the runs that diverged or could not be resolved, by name such as "wide, L = 256".
         partial: whether the comparison was interrupted.
     """
 
@@ -106,8 +117,8 @@ class Ladder:
     finite: Mapping[int, Trajectory]
     finite_blocks: int
     no_limit: str | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
     partial: bool = False
-    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def depth_errors(self) -> dict[int, float]:
         """Root mean square over steps, samples and outputs of wide minus deep, by number of blocks."""
@@ -135,9 +146,14 @@ class Ladder:
             return None
         return fit_power_law(list(errors), [e for e, _ in errors.values()], [s for _, s in errors.values()])
 
+    @property
+    def depth_order(self) -> float | None:
+        """The expected exponent of `depth_law`: -1 where errors go in powers of 1/L, else None."""
+        return -1.0 if _in_powers_of_depth(self.problem.parametrization) else None
+
     def extrapolation_error(self) -> float | None:
         """Largest distance of the limit from the Richardson extrapolation of the wide rungs; where errors go in powers of 1/L."""
-        if self.deep is None or len(self.wide) < 2 or not _in_powers_of_depth(self.problem.parametrization):
+        if self.deep is None or len(self.wide) < 2 or self.depth_order is None:
             return None
         sizes = sorted(self.wide)
         return float(np.abs(extrapolate(sizes, [self.wide[L].outputs for L in sizes]) - self.deep.outputs).max())
@@ -147,8 +163,9 @@ class Ladder:
         rows = [("rung", "blocks", "width", "error", "against", "final loss", "seconds")]
         width_errors, depth_errors = self.width_errors(), self.depth_errors()
         for n, run in sorted(self.finite.items()):
-            error = f"{width_errors[n][0]:.2e} ± {width_errors[n][1]:.0e}" if n in width_errors else ""
-            rows.append(("finite", str(self.finite_blocks), str(n), error, "wide", *_end(run)))
+            error, spread = width_errors.get(n, (None, 0.0))
+            text = "" if error is None else f"{error:.2e}" + (f" ± {spread:.0e}" if spread else "")
+            rows.append(("finite", str(self.finite_blocks), str(n), text, "wide" if text else "", *_end(run)))
         for L, run in sorted(self.wide.items()):
             error = f"{depth_errors[L]:.2e}" if L in depth_errors else ""
             rows.append(("wide", str(L), "∞", error, "deep" if error else "", *_end(run)))
@@ -161,17 +178,17 @@ class Ladder:
     def _rates(self) -> list[str]:
         lines = []
         if law := self.width_law():
-            lines.append(
-                f"finite -> wide: error ~ n^({law.exponent:.3f} ± {law.exponent_error:.3f}) (95 %, over seeds); expected n^(-1/2)"
-            )
+            interval = (f" ± {law.exponent_error:.3f}", " (95 %, over seeds)") if np.all(law.spread > 0) else ("", "")
+            lines.append(f"finite -> wide: error ~ n^({law.exponent:.3f}{interval[0]}){interval[1]}; expected n^(-1/2)")
         if law := self.depth_law():
             local = ", ".join(f"{e:.3f}" for e in law.local_exponents())
-            expected = "; expected L^(-1)" if _in_powers_of_depth(self.problem.parametrization) else ""
+            expected = "; expected L^(-1)" if self.depth_order else ""
             lines.append(f"wide -> deep:   error ~ L^({law.exponent:.3f}), by doubling {local}{expected}")
         if (far := self.extrapolation_error()) is not None:
             lines.append(f"wide extrapolated to L = ∞ (Richardson) differs from deep by {far:.1e}")
         if self.no_limit:
             lines.append(f"no deep limit: {self.no_limit}")
+        lines += [f"{name}: {sentence}" for name, sentence in self.failed.items()]
         if self.partial:
             lines.append("partial: the comparison was interrupted")
         return lines
@@ -181,8 +198,9 @@ class Ladder:
         return {
             "partial": self.partial,
             "no_limit": self.no_limit,
+            "failed": dict(self.failed),
             "finite_blocks": self.finite_blocks,
-            "width_errors": {str(n): {"error": e, "standard_error": s} for n, (e, s) in self.width_errors().items()},
+            "width_errors": {str(n): {"error": e, "standard_error": s or None} for n, (e, s) in self.width_errors().items()},
             "width_law": _law_json(self.width_law()),
             "depth_errors": {str(L): e for L, e in self.depth_errors().items()},
             "depth_law": _law_json(self.depth_law()),
@@ -211,6 +229,8 @@ def ladder(
 ) -> Ladder:
     """Answer one problem on all three rungs and measure how fast each approaches the next.
 
+    A run that diverges leaves the others standing: its sentence is in `Ladder.failed`.
+
     Finite networks of every width and `finite_blocks` blocks are compared with infinite width at the same number of
     blocks (error O(n^(-1/2)) per seed); infinite width at every number of blocks with infinite depth (error O(1/L)).
 
@@ -227,7 +247,8 @@ def ladder(
         progress: called as progress(done, total) after every run.
 
     Raises:
-        Interrupted: on Ctrl-C, with a partial `Ladder` of the finished runs.
+        Interrupted: on Ctrl-C, with a partial `Ladder` of the finished runs; a plain KeyboardInterrupt if there are none.
+        DivergedError: no run at all stayed in the range of numbers.
     """
     sizes = sorted({whole(L, "blocks") for L in blocks} | {whole(finite_blocks, "finite_blocks")})
     none = Record(kinds=())
@@ -236,30 +257,44 @@ def ladder(
     runs |= {("wide", L): {"blocks": L, "record": record or none} for L in sizes}
     for n in sorted({whole(n, "width") for n in widths}):
         runs["finite", n] = {"width": n, "record": record or none, **finite}
-    done: dict[tuple[str, int], Trajectory | str] = {}
+    done: dict[tuple[str, int], Trajectory | Unanswered] = {}
     report = progress or (lambda done, total: None)
-
-    def found(partial: bool) -> Ladder:
-        limit = done.get(("deep", 0))
-        return Ladder(
-            problem,
-            limit if isinstance(limit, Trajectory) else None,
-            {size: run for (rung, size), run in done.items() if rung == "wide" and isinstance(run, Trajectory)},
-            {size: run for (rung, size), run in done.items() if rung == "finite" and isinstance(run, Trajectory)},
-            finite_blocks,
-            limit if isinstance(limit, str) else None,
-            partial,
-        )
-
     try:
         for key, result in _results(problem, runs, executor):
             done[key] = result
             report(len(done), len(runs))
     except KeyboardInterrupt as stop:
         if not done:
-            raise
-        raise Interrupted(found(True)) from stop
-    return found(False)
+            raise KeyboardInterrupt from stop
+        raise Interrupted(_gathered(problem, finite_blocks, done, True)) from stop
+    unanswered = [result for result in done.values() if isinstance(result, Unanswered)]
+    if len(unanswered) == len(done) and (worst := [u for u in unanswered if not u.no_limit]):
+        raise worst[0].kind(worst[0].sentence)
+    return _gathered(problem, finite_blocks, done, False)
+
+
+def _gathered(problem: Problem, blocks: int, done: Mapping[tuple[str, int], Any], partial: bool) -> Ladder:
+    """The rungs out of their answers, in order of size."""
+    found = {key: result for key, result in sorted(done.items()) if isinstance(result, Trajectory)}
+    wide, finite = ({size: run for (rung, size), run in found.items() if rung == kind} for kind in ("wide", "finite"))
+    names = {"deep": "deep", "wide": "wide, L = {}", "finite": "finite, n = {}"}
+    unanswered = {names[rung].format(size): why for (rung, size), why in sorted(done.items()) if isinstance(why, Unanswered)}
+    no_limit = next((why.sentence for why in unanswered.values() if why.no_limit), None)
+    failed = {name: why.sentence for name, why in unanswered.items() if not why.no_limit}
+    return Ladder(problem, found.get(("deep", 0)), wide, finite, blocks, no_limit, failed, partial)
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A run that has no answer, and why; unlike the exception itself it travels between processes."""
+
+    kind: type[Exception]
+    sentence: str
+
+    @property
+    def no_limit(self) -> bool:
+        """Whether the exponents have no limit, rather than the run failing."""
+        return issubclass(self.kind, NoLimitError)
 
 
 def _profile(problem: Problem) -> Record:
@@ -269,16 +304,12 @@ def _profile(problem: Problem) -> Record:
     return Record(positions=np.linspace(0, 1, 33).tolist(), steps=steps.tolist(), samples=samples)
 
 
-def _answer(problem: Problem, rung: str, options: Mapping[str, Any]) -> Trajectory | str:
-    """One run; a limit that does not exist is an answer, in words."""
-    if rung == "wide":
-        return recurse(problem, **options)
-    if rung == "finite":
-        return simulate(problem, **options)
+def _answer(problem: Problem, rung: str, options: Mapping[str, Any]) -> Trajectory | Unanswered:
+    """One run; a limit that does not exist is an answer too, and so is divergence."""
     try:
-        return solve(problem, **options)
-    except NoLimitError as no_limit:
-        return str(no_limit)
+        return {"deep": solve, "wide": recurse, "finite": simulate}[rung](problem, **options)
+    except (NoLimitError, DivergedError, UnresolvedError) as why:
+        return Unanswered(type(why), str(why))
 
 
 def _results(problem: Problem, runs: Mapping[tuple[str, int], dict[str, Any]], executor: Executor | None):
@@ -307,7 +338,8 @@ def _worst(run: Trajectory) -> float:
 
 
 def _end(run: Trajectory) -> tuple[str, str]:
-    return f"{run.losses[-1]:.6f}", f"{run.meta.get('seconds', float('nan')):.2f}"
+    last = run.losses[-1]
+    return f"{last:.6f}" if last < 1e4 else f"{last:.1e}", f"{run.meta.get('seconds', float('nan')):.2f}"
 
 
 def _seed_error(run: Trajectory, target: Trajectory) -> tuple[float, float]:
@@ -327,12 +359,16 @@ def _in_powers_of_depth(parametrization: Parametrization) -> bool:
     return beta == 0 and alpha + gamma == 1 and alpha in (0.5, 1)
 
 
-def _law_json(law: PowerLaw | None) -> dict[str, float] | None:
+def _law_json(law: PowerLaw | None) -> dict[str, float | None] | None:
     if law is None:
         return None
-    return {"exponent": law.exponent, "exponent_95": law.exponent_error, "prefactor": law.prefactor}
+    return {"exponent": law.exponent, "exponent_95": _finite(law.exponent_error), "prefactor": law.prefactor}
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _run_json(run: Trajectory) -> dict[str, Any]:
     accuracy = {} if run.accuracy is None else {"accuracy": run.accuracy.tolist()}
-    return {"losses": run.losses.tolist(), "largest_error": _worst(run), **accuracy, "meta": dict(run.meta)}
+    return {"losses": run.losses.tolist(), "largest_error": _finite(_worst(run)), **accuracy, "meta": dict(run.meta)}

@@ -4,7 +4,6 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-
 from limits.deep import solve
 from limits.directions import trained_directions
 from limits.finite import simulate, simulation_footprint

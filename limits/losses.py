@@ -86,7 +86,7 @@ def accuracy(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
     0.5
     """
     if targets.shape[-1] == 1 and np.all(np.abs(targets) == 1):
-        return np.mean((outputs * targets > 0)[..., 0], axis=-1)
+        return np.asarray(np.mean((outputs * targets > 0)[..., 0], axis=-1))
     if targets.shape[-1] > 1 and np.all((targets == 0) | (targets == 1)) and np.all(targets.sum(-1) == 1):
-        return np.mean(outputs.argmax(-1) == targets.argmax(-1), axis=-1)
+        return np.asarray(np.mean(outputs.argmax(-1) == targets.argmax(-1), axis=-1))
     return None

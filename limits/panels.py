@@ -28,7 +28,7 @@ class Panels:
         order: q, nodes per panel.
 
     >>> panels = Panels.uniform(2, 4)
-    >>> abs(panels.weights @ panels.nodes**7 - 1 / 8) < 1e-15
+    >>> bool(abs(panels.weights @ panels.nodes**7 - 1 / 8) < 1e-15)
     True
     """
 
@@ -37,7 +37,7 @@ class Panels:
 
     def __post_init__(self) -> None:
         edges = np.asarray(self.edges, float)
-        if edges.ndim != 1 or len(edges) < 2 or edges[0] != 0 or edges[-1] != 1 or np.any(np.diff(edges) <= 0):
+        if edges.ndim != 1 or len(edges) < 2 or edges[0] != 0 or edges[-1] != 1 or not np.all(np.diff(edges) > 0):
             raise ValueError(f"edges must increase from 0 to 1, got {edges}")
         if self.order < 1:
             raise ValueError(f"order must be >= 1, got {self.order}")

@@ -1,5 +1,6 @@
 """Pictures, drawn on axes the caller owns; `comparison` makes the whole figure."""
 
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -75,16 +76,21 @@ def outputs(axes: Any, ladder: Ladder, samples: int = 3) -> Any:
     return axes
 
 
-def rate(axes: Any, law: PowerLaw | None, sizes: Any, errors: Any, spread: Any, *, name: str, expected: float, color: str) -> Any:
-    """Errors against size on logarithmic axes, with the fitted line, its exponent, and the expected slope."""
+def rate(
+    axes: Any, law: PowerLaw | None, sizes: Any, errors: Any, spread: Any, *, name: str, expected: float | None, color: str
+) -> Any:
+    """Errors against size on logarithmic axes, with the fitted line, its exponent, and the expected slope if there is one."""
     sizes, errors = np.asarray(sizes, float), np.asarray(errors, float)
+    if not np.any(errors > 0):
+        return _blank(axes, "", "the error is zero at every size")
     axes.errorbar(sizes, errors, yerr=1.96 * np.asarray(spread, float), fmt="o", color=color, ms=5, capsize=3, zorder=3)
     if law is not None:
         span = np.array([sizes.min(), sizes.max()])
-        label = f"fit: {name}$^{{{law.exponent:.3f}}}$" + (f" ± {law.exponent_error:.3f}" if np.any(law.spread) else "")
+        label = f"fit: {name}$^{{{law.exponent:.3f}}}$" + (f" ± {law.exponent_error:.3f}" if np.all(law.spread > 0) else "")
         axes.plot(span, law(span), color=color, lw=1.2, label=label)
-        guide = law(span[-1]) * (span / span[-1]) ** expected * 0.5
-        axes.plot(span, guide, color="0.6", lw=1, ls=":", label=f"slope {expected:g}")
+        if expected is not None:
+            guide = law(span[-1]) * (span / span[-1]) ** expected * 0.5
+            axes.plot(span, guide, color="0.6", lw=1, ls=":", label=f"slope {expected:g}")
     axes.set(xscale="log", yscale="log")
     axes.set_xticks(sizes, [f"{s:g}" for s in sizes])
     axes.set_xticks([], minor=True)
@@ -97,8 +103,9 @@ def depth_rate(axes: Any, ladder: Ladder) -> Any:
     """Distance of infinite width at L blocks from infinite depth."""
     errors = ladder.depth_errors()
     if not errors:
-        return _blank(axes, "wide → deep", ladder.no_limit or "the limit was not computed")
-    rate(axes, ladder.depth_law(), list(errors), list(errors.values()), 0.0, name="L", expected=-1.0, color=WIDE)
+        return _blank(axes, "wide → deep", _no_limit(ladder) if ladder.deep is None else "no infinite width was computed")
+    law, values = ladder.depth_law(), list(errors.values())
+    rate(axes, law, list(errors), values, 0.0, name="L", expected=ladder.depth_order, color=WIDE)
     axes.set(xlabel="blocks L", ylabel="rms error of outputs", title="wide → deep (n = ∞)")
     return axes
 
@@ -107,7 +114,8 @@ def width_rate(axes: Any, ladder: Ladder) -> Any:
     """Distance of single finite networks from infinite width, with 95 % intervals over seeds."""
     errors = ladder.width_errors()
     if not errors:
-        return _blank(axes, "finite → wide", "no finite network was trained")
+        missing = f"infinite width was not computed at L = {ladder.finite_blocks}" if ladder.finite else "no network was trained"
+        return _blank(axes, "finite → wide", missing)
     values, spread = zip(*errors.values(), strict=True)
     rate(axes, ladder.width_law(), list(errors), values, spread, name="n", expected=-0.5, color=FINITE)
     title = f"finite → wide (L = {ladder.finite_blocks})"
@@ -115,10 +123,15 @@ def width_rate(axes: Any, ladder: Ladder) -> Any:
     return axes
 
 
+def _no_limit(ladder: Ladder) -> str:
+    return ladder.no_limit or ladder.failed.get("deep") or "the limit was not computed"
+
+
 def _blank(axes: Any, title: str, message: str) -> Any:
     axes.set_axis_off()
     axes.set_title(title)
-    axes.text(0.5, 0.5, message, ha="center", va="center", wrap=True, transform=axes.transAxes, fontsize=9)
+    text = axes.text(0.5, 0.5, fill(message, 44), ha="center", va="center", transform=axes.transAxes, fontsize=9)
+    text.set_in_layout(False)  # a long sentence must not squeeze the panels
     return axes
 
 
@@ -133,9 +146,11 @@ def feature_kernel(axes: Any, run: Trajectory, sample: int = 0) -> Any:
     from matplotlib import colormaps
 
     shades = colormaps["viridis_r"](np.linspace(0.08, 1.0, len(run.steps)))
-    for k, step in enumerate(run.steps):
-        label = f"step {step}" if k in (0, len(run.steps) // 2, len(run.steps) - 1) else None
-        axes.plot(run.positions, run.feature_kernel[k, k, :, sample, sample], color=shades[k], lw=1.5, label=label)
+    across, up = np.argsort(run.positions), np.argsort(run.steps)
+    for shade, (k, row) in zip(shades, enumerate(up), strict=True):
+        label = f"step {run.steps[row]}" if k in (0, len(up) // 2, len(up) - 1) else None
+        values = run.feature_kernel[row, row, across, sample, sample]
+        axes.plot(run.positions[across], values, color=shade, lw=1.5, label=label, marker="." if len(across) == 1 else None)
     title = f"$C^0(p)$ of sample {run.recorded[sample]} over training"
     axes.set(xlabel="depth p = l/L", ylabel="$C^0_{tt}(p)$", title=title, xlim=(0, 1))
     axes.set_ylim(bottom=0)
@@ -151,12 +166,20 @@ def kernel_map(axes: Any, run: Trajectory, sample: int = 0) -> Any:
     """
     if run.feature_kernel is None:
         raise ValueError('the trajectory holds no feature kernel: compute it with record=Record(kinds=("feature",))')
-    values = np.stack([run.feature_kernel[k, k, :, sample, sample] for k in range(len(run.steps))])
-    mesh = axes.pcolormesh(run.positions, run.steps, values, shading="nearest", cmap="viridis", vmin=0)
+    positions, across = np.unique(run.positions, return_index=True)
+    steps, up = np.unique(run.steps, return_index=True)
+    values = np.stack([run.feature_kernel[k, k, across, sample, sample] for k in up])
+    mesh = axes.pcolormesh(_edges(positions), _edges(steps), values, cmap="viridis", vmin=0)
     axes.figure.colorbar(mesh, ax=axes, label="$C^0_{tt}(p)$")
-    axes.set(xlabel="depth p = l/L", ylabel="step", title=f"Feature kernel of sample {run.recorded[sample]} (deep)", xlim=(0, 1))
+    axes.set(xlabel="depth p = l/L", ylabel="step", title=f"Feature kernel of sample {run.recorded[sample]}", xlim=(0, 1))
     axes.yaxis.get_major_locator().set_params(integer=True)
     return axes
+
+
+def _edges(centers: np.ndarray) -> np.ndarray:
+    """Borders of the cells around increasing centers; a single cell is 1 wide."""
+    half = np.diff(centers) / 2 if len(centers) > 1 else np.array([0.5])
+    return np.concatenate([centers[:1] - half[:1], centers[:-1] + half[: len(centers) - 1], centers[-1:] + half[-1:]])
 
 
 def comparison(ladder: Ladder) -> Any:
@@ -178,9 +201,11 @@ def comparison(ladder: Ladder) -> Any:
     if ladder.deep is not None and ladder.deep.feature_kernel is not None:
         feature_kernel(axes[1, 1], ladder.deep)
         kernel_map(axes[1, 2], ladder.deep)
+        axes[1, 2].set_title(f"{axes[1, 2].get_title()} (deep)")
     else:
         for axis in axes[1, 1:]:
-            _blank(axis, "Feature kernel of the limit", ladder.no_limit or "the limit was not computed")
+            missing = _no_limit(ladder) if ladder.deep is None else "it was not recorded"
+            _blank(axis, "Feature kernel of the limit", missing)
     exponents = ladder.problem.parametrization
     partial = " (partial)" if ladder.partial else ""
     figure.suptitle(

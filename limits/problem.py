@@ -1,6 +1,6 @@
 """What is studied: a residual network, an optimizer, and data; frozen and validated."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral, Real
@@ -11,6 +11,12 @@ from jaxtyping import Float, Int
 
 from limits.losses import LOSSES, Loss, one_hot
 from limits.parametrization import Parametrization
+
+
+def expect(value: object, kind: type, name: str) -> None:
+    """Raise a sentence unless `value` is of the wanted kind."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
 
 
 def _number(value: object, name: str, *, low: float = 0.0, open_low: bool = False) -> float:
@@ -112,7 +118,11 @@ class SGD:
     def _rate(self, value: Rate, name: str) -> float | tuple[float, ...]:
         if isinstance(value, Real) or np.ndim(value) == 0:
             return _number(value.item() if isinstance(value, np.ndarray) else value, name)
-        rates = tuple(_number(v, f"{name}[{i}]") for i, v in enumerate(np.asarray(value, float).tolist()))
+        try:
+            numbers = np.asarray(value, float).tolist()
+        except (TypeError, ValueError):
+            raise TypeError(f"{name} must be a number or one per step, got {value!r}") from None
+        rates = tuple(_number(v, f"{name}[{i}]") for i, v in enumerate(numbers))
         if len(rates) != self.steps:
             raise ValueError(f"{name} must be one number or one per step ({self.steps}), got {len(rates)} numbers")
         return rates
@@ -139,6 +149,13 @@ def _matrix(value: object, name: str) -> np.ndarray:
         raise ValueError(f"{name} must be finite, got {np.count_nonzero(~np.isfinite(array))} NaN or infinite entries")
     array.setflags(write=False)
     return array
+
+
+def _indices(batch: Any, t: int) -> np.ndarray:
+    try:
+        return np.array(batch)
+    except ValueError:
+        raise ValueError(f"batch {t} must be a nonempty list of indices, got {batch!r}") from None
 
 
 def _classes(value: object, loss: str) -> np.ndarray | None:
@@ -198,9 +215,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         for name, kind in (("model", ResNet), ("parametrization", Parametrization), ("optimizer", SGD)):
-            if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
-        if self.loss not in LOSSES:
+            expect(getattr(self, name), kind, name)
+        if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(sorted(LOSSES))}, got {self.loss!r}")
         self._set_data()
         self._set_probes()
@@ -233,7 +249,9 @@ class Problem:
     def _checked_batches(self) -> tuple[Int[np.ndarray, " b"], ...] | None:
         if self.batches is None:
             return None
-        batches = tuple(np.array(b) for b in self.batches)
+        if isinstance(self.batches, str) or not isinstance(self.batches, Iterable):
+            raise TypeError(f"batches must be one index array per step, got {self.batches!r}")
+        batches = tuple(_indices(b, t) for t, b in enumerate(self.batches))
         if len(batches) != self.optimizer.steps:
             raise ValueError(f"batches must be one index array per step ({self.optimizer.steps}), got {len(batches)}")
         for t, batch in enumerate(batches):

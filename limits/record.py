@@ -1,6 +1,6 @@
 """What a trajectory keeps of the kernels: at which depths and steps, of which samples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Integral, Real
@@ -8,7 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 from jaxtyping import Float, Int
 
-from limits.problem import Problem
+from limits.problem import Problem, expect
 
 KINDS = ("feature", "gradient", "two_depth", "response")
 LARGEST_RECORD = 10**9
@@ -48,13 +48,13 @@ class Record:
     kinds: Sequence[str] = ("feature",)
 
     def __post_init__(self) -> None:
-        positions = tuple(self.positions)
+        positions = tuple(self.positions) if isinstance(self.positions, Iterable) else ()
         if not positions or not all(isinstance(p, Real) and 0 <= p <= 1 for p in positions):
             raise ValueError(f"positions of a record must be depths p = l/L in [0, 1], got {self.positions!r}")
         object.__setattr__(self, "positions", tuple(float(p) for p in positions))
         for name in ("steps", "samples"):
             object.__setattr__(self, name, self._selection(getattr(self, name), name))
-        kinds = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
+        kinds = (self.kinds,) if isinstance(self.kinds, str) or not isinstance(self.kinds, Iterable) else tuple(self.kinds)
         if unknown := [k for k in kinds if k not in KINDS]:
             raise ValueError(f"kinds of a record are {', '.join(KINDS)}, got {unknown[0]!r}")
         object.__setattr__(self, "kinds", kinds)
@@ -65,7 +65,7 @@ class Record:
             if value != "all":
                 raise ValueError(f'{name} of a record must be "all" or indices, got {value!r}')
             return value
-        indices = tuple(value)  # type: ignore[arg-type]
+        indices = tuple(value) if isinstance(value, Iterable) else ()
         if not indices or not all(isinstance(i, Integral) for i in indices):
             raise ValueError(f'{name} of a record must be "all" or at least one index, got {value!r}')
         return tuple(int(i) for i in indices)
@@ -94,6 +94,19 @@ class Record:
             "response": 2 * m * m * d_in * problem.d_out,
         }
         return 8 * k * k * sum(each[kind] for kind in self.kinds)
+
+    @staticmethod
+    def of(record: "Record | None", problem: Problem) -> "Record":
+        """The record of a run: the default if there is none, checked against the problem.
+
+        Raises:
+            TypeError: `record` is no Record, or `problem` no Problem.
+            ValueError: more than 1 GB would be recorded.
+        """
+        expect(problem, Problem, "problem")
+        expect(record := record or Record(), Record, "record")
+        record.check(problem)
+        return record
 
     def check(self, problem: Problem) -> None:
         """Refuse a record of more than 1 GB.

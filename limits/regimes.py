@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from limits.parametrization import Parametrization
+from limits.problem import expect
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def classify(parametrization: Parametrization, *, block_depth: int = 1, centred:
       1 - alpha - gamma = 0   updates add up coherently to Theta(1)   [D1.3]
       gamma = 1/2 > 0         the update of one block vanishes in the limit   [D3.4]
     """
+    expect(parametrization, Parametrization, "parametrization")
     if block_depth != 1:
         raise ValueError(f"classify treats blocks of one layer so far, got block_depth={block_depth}: use block_depth=1")
     alpha, gamma, beta = parametrization.single()

@@ -17,7 +17,8 @@ from limits.kernels import sample_kernels
 from limits.memory import require
 from limits.problem import Problem, whole
 from limits.record import Record
-from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, evolve, footprint, symmetric
+from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, footprint, symmetric
+from limits.training import evolve
 from limits.trajectory import Interrupted, Trajectory, assemble
 
 Progress = Callable[[int, int], None]
@@ -56,8 +57,7 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
     array([0.        , 2.48275623, 0.02416011])
     """
     began, L = time.perf_counter(), whole(blocks, "blocks")
-    record = record or Record()
-    record.check(problem)
+    record = Record.of(record, problem)
     basis = trained_directions(problem)
     alpha, gamma, beta = problem.parametrization.single()
     a2 = problem.model.multiplier**2

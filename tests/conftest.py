@@ -1,8 +1,8 @@
 """A catalogue of problems: a new model, loss or optimizer is tested everywhere by one more line here.
 
 Shapes and types of the package are checked at run time while tests run (jaxtyping's import hook with beartype, an int
-being a float as for every static checker), so the hook comes before the first import of `limits`. Two modules are left out: all their arrays are `Any`, and checking their
-inner loops would make the suite five times slower.
+being a float as for every static checker), so the hook comes before the first import of `limits`. Two modules are left
+out: all their arrays are `Any`, and checking their inner loops would make the suite five times slower.
 """
 
 import sys
@@ -41,9 +41,7 @@ CATALOGUE = {
     "single": Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=4), [[1.0]], [[1.0]]),
     "inputs": Problem(ResNet(multiplier=0.8), DEPTH_MUP, SGD(0.7, steps=3), XI, Y, probes=[[0.2, 0.1]]),
     "outputs": Problem(ResNet(multiplier=1.1), DEPTH_MUP, SGD(0.5, steps=3), XI3, Y2[:2], probes=[[0.1, 0.2, 1.5]]),
-    "batches": Problem(
-        ResNet(multiplier=0.9), DEPTH_MUP, SGD(0.6, steps=4), XI, Y2, batches=[[0], [1, 1, 2], [2, 0], [0, 0]]
-    ),
+    "batches": Problem(ResNet(multiplier=0.9), DEPTH_MUP, SGD(0.6, steps=4), XI, Y2, batches=[[0], [1, 1, 2], [2, 0], [0, 0]]),
     "schedule": Problem(ResNet(multiplier=0.7), DEPTH_MUP, SGD([0.2, 0.9, 0.0, 0.5, 0.3], steps=5), XI[:2], Y[:2]),
     "momentum": Problem(ResNet(multiplier=0.9), DEPTH_MUP, SGD([0.4, 0.2, 0.5], steps=3, momentum=0.8), XI[:2], Y2[:2]),
     "input": Problem(ResNet(), DEPTH_MUP, SGD(0.5, steps=3, input_lr=0.6), XI, Y),

@@ -2,12 +2,14 @@
 
 import math
 import sys
+import warnings
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import CATALOGUE, XI, Y, Y2, at
+from conftest import CATALOGUE, XI, Y2, Y, at
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad, solve_ivp
 
@@ -155,9 +157,7 @@ def second_update(a, lr, y0, y1):
 @pytest.mark.parametrize(("a", "lr", "y"), [(1.0, 1.0, (1.0, 1.0)), (0.8, 0.9, (1.0, -0.5)), (1.2, 0.5, (-0.7, 0.4))])
 def test_second_update_two_ways(a, lr, y):
     f1, f2, (c20, c21, c22) = second_update(a, lr, *y)
-    problem = Problem(
-        ResNet(multiplier=a), DEPTH_MUP, SGD(lr, steps=2), [[1.0], [1.0]], [[y[0]], [y[1]]], batches=[[0], [1]]
-    )
+    problem = Problem(ResNet(multiplier=a), DEPTH_MUP, SGD(lr, steps=2), [[1.0], [1.0]], [[y[0]], [y[1]]], batches=[[0], [1]])
     t = solve(problem, tol=1e-12, record=Record(positions=(1,)))
     assert_allclose(t.outputs[:, 0, 0], [0, f1, f2], rtol=1e-10, atol=1e-10)
     kernel = t.feature_kernel[2, :, 0, 0, 0]
@@ -180,7 +180,7 @@ def extrapolate(values, ratio, powers):
     values = list(values)
     for power in powers[: len(values) - 1]:
         r = ratio**power
-        values = [(r * b - a) / (r - 1) for a, b in zip(values[:-1], values[1:], strict=True)]
+        values = [(r * b - a) / (r - 1) for a, b in pairwise(values)]
     return values[0]
 
 
@@ -224,7 +224,7 @@ def random_problem(seed):
     rng = np.random.default_rng([7, seed])
     P, T = 4, 8
     sgd = SGD(
-        lr=rng.uniform(0.2, 1.0, T),
+        lr=rng.uniform(0.1, 0.6, T),
         steps=T,
         input_lr=float(rng.choice([0, 0.3])),
         output_lr=float(rng.choice([0, 0.2])),
@@ -258,12 +258,66 @@ def test_error_is_honest_on_more_problems(seed):
     test_error_is_honest(seed)
 
 
+STRONG = {
+    "layer at p = 1": Problem(
+        ResNet(multiplier=0.87), DEPTH_MUP, SGD(3.1, steps=3, input_lr=0.5, output_lr=0.5), [[1.4]], [[0.3, 0.5]]
+    ),
+    "two coarse levels agree": Problem(
+        ResNet(multiplier=1.5), DEPTH_MUP, SGD(2.4, steps=2, output_lr=0.5, momentum=0.6), [[-0.9], [0.8]], [[0.9], [-0.7]]
+    ),
+    "large rate": one_input(lr=4.6, y=1.2, steps=3),
+}
+
+
+def strong_problem(seed):
+    """Large rates and multipliers; half of them explode, some beyond any resolution."""
+    rng = np.random.default_rng([11, seed])
+    P, d_in, d_out = rng.integers(1, 4), rng.integers(1, 3), rng.integers(1, 3)
+    sgd = SGD(
+        float(np.exp(rng.uniform(np.log(0.3), np.log(5)))),
+        steps=int(rng.integers(2, 5)),
+        input_lr=float(rng.choice([0, 0.5])),
+        output_lr=float(rng.choice([0, 0.5])),
+        momentum=float(rng.choice([0, 0.6])),
+    )
+    model = ResNet(multiplier=float(rng.uniform(0.4, 1.3)))
+    return Problem(model, DEPTH_MUP, sgd, rng.standard_normal((P, d_in)), rng.standard_normal((P, d_out)))
+
+
+def assert_met_tolerances_are_met(problem):
+    """Whatever is returned without a warning is within 3 tol; a result that misses it comes with a ToleranceWarning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ToleranceWarning)
+        try:
+            want = solve(problem, tol=1e-10, record=NOTHING).outputs
+        except (ToleranceWarning, ArithmeticError):
+            return False
+        for tol in (1e-1, 1e-2, 1e-3, 1e-4, 1e-6):
+            t = solve(problem, tol=tol, record=NOTHING)
+            assert_close(t.outputs, want, 3 * tol)
+            true, said = (np.linalg.norm(e, axis=(1, 2)) for e in (t.outputs - want, t.error))
+            worst = true.argmax()
+            assert true[worst] <= 3 * said[worst] + 1e-9 * np.abs(want).max()
+    return True
+
+
+@pytest.mark.parametrize("name", STRONG)
+def test_a_tolerance_is_not_met_by_chance(name):
+    assert assert_met_tolerances_are_met(STRONG[name])
+
+
+@pytest.mark.slow
+def test_tolerances_are_not_met_by_chance():
+    resolved = sum(assert_met_tolerances_are_met(strong_problem(seed)) for seed in range(40))
+    assert resolved >= 20
+
+
 def test_error_falls_spectrally(problem):
     """At least tenfold for two more nodes on each of 4 panels, down to 1e-11."""
     want = on_panels(problem, 8, 12).outputs
     error = [np.abs(on_panels(problem, 4, order).outputs - want).max() for order in (3, 5, 7)]
     assert error[0] > 1e-11
-    for coarse, fine in zip(error[:-1], error[1:], strict=True):
+    for coarse, fine in pairwise(error):
         assert fine < max(coarse / 10, 1e-12)
 
 
@@ -525,6 +579,6 @@ def test_meta_says_what_was_run():
 
 
 def test_initial_exponent_counts_at_one_half():
-    """alpha = beta = 1/4: initial branches L^(-1/2), updates L^(-alpha - gamma) with gamma = 3/4: depth-muP again."""
+    """At alpha = beta = 1/4: initial branches L^(-1/2), updates L^(-alpha - gamma) with gamma = 3/4: depth-muP again."""
     problem = replace(CATALOGUE["inputs"], parametrization=Parametrization("1/4", "3/4", initial="1/4"))
     assert_close(outputs(problem), outputs(CATALOGUE["inputs"]), 1e-11)

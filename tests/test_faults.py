@@ -11,6 +11,7 @@ from conftest import CATALOGUE
 
 import limits.directions
 import limits.semiseparable
+import limits.training
 import limits.wide
 from limits.deep import flow
 from limits.losses import LOSSES
@@ -109,6 +110,10 @@ def flow_with(name):
     return lambda: test_deep.test_flow_two_ways(name, "3/4", "1/4")
 
 
+def heavy_ball():
+    test_problem.test_momentum_weights_are_those_of_heavy_ball(0.9)
+
+
 FAULTS = {
     "noise at finite depth": (argument(CausalSystem, "__init__", keyword("noise")), published("single")),
     "noise at infinite depth": (argument(CausalSystem, "__init__", keyword("noise")), test_deep.test_reference_values),
@@ -132,9 +137,9 @@ FAULTS = {
     "two-depth response": (scaled(CausalSystem, "two_depth_response"), responses),
     "variance of one block": (scaled(limits.wide, "_variance_step"), published("single", 1, 0)),
     "momentum": (argument(SGD, "weights", momentum), published("momentum")),
-    "momentum in itself": (argument(SGD, "weights", momentum), lambda: test_problem.test_momentum_weights_are_those_of_heavy_ball(0.9)),
+    "momentum in itself": (argument(SGD, "weights", momentum), heavy_ball),
     "schedule": (a_step_late, published("schedule")),
-    "batch mean": (scaled(limits.semiseparable, "loss_derivative"), published("logistic")),
+    "batch mean": (scaled(limits.training, "loss_derivative"), published("logistic")),
     "squared error": (loss("mse"), lambda: test_problem.test_loss_derivatives("mse", np.random.default_rng(0))),
     "cross-entropy": (loss("cross_entropy"), published("classes")),
     "probes outside the span": (outside_the_span, published("outputs")),

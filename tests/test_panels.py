@@ -1,5 +1,7 @@
 """Quadrature and interpolation against exact polynomials and scipy."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.polynomial import Polynomial
@@ -57,7 +59,7 @@ def test_integrals_are_those_of_the_interpolant(panels, rng):
     values = rng.standard_normal(len(panels.nodes))
     lines = np.append(panels.edges[panels.edges < 0.77], 0.77)
     want = 0.0
-    for a, b in zip(lines[:-1], lines[1:], strict=True):
+    for a, b in pairwise(lines):
         inside = np.linspace(a, b, 23)[1:-1]
         fit = Polynomial.fit(inside, panels.interpolate(inside) @ values, panels.order - 1, domain=[a, b])
         want += fit.integ()(b) - fit.integ()(a)
@@ -105,9 +107,7 @@ def test_uniform():
     assert_allclose(Panels.uniform(4, 3).edges, [0, 0.25, 0.5, 0.75, 1], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    "edges", [[0.0], [0.0, 0.5], [0.1, 1.0], [0.0, 0.5, 0.5, 1.0], [0.0, 0.7, 0.3, 1.0], [0.0, np.nan, 1.0]]
-)
+@pytest.mark.parametrize("edges", [[0.0], [0.0, 0.5], [0.1, 1.0], [0.0, 0.5, 0.5, 1.0], [0.0, 0.7, 0.3, 1.0], [0.0, np.nan, 1.0]])
 def test_edges_must_increase_from_0_to_1(edges):
     with pytest.raises(ValueError, match="edges must increase from 0 to 1"):
         Panels(np.array(edges), 3)

@@ -67,7 +67,7 @@ def test_inexact_values_are_refused(written, sentence):
 
 @pytest.mark.parametrize("written", [None, True, False, 1j, [1], b"1/2", sympy.Symbol("a"), sympy.sqrt(2)])
 def test_other_things_are_refused(written):
-    with pytest.raises(TypeError, match='must be a fraction, got .* write it like "1/2"'):
+    with pytest.raises(TypeError, match=r'must be a fraction, got .* write it like "1/2"'):
         exact(written, "alpha")
 
 
@@ -108,7 +108,7 @@ def test_layers():
     assert Parametrization(1, ("1/2",)).single() == (1, Fraction(1, 2), 0)
     with pytest.raises(ValueError, match="gamma must hold one exponent per layer of the block, got an empty tuple"):
         Parametrization(1, ())
-    with pytest.raises(ValueError, match="initial = 0.1 is not exactly"):
+    with pytest.raises(ValueError, match=r"initial = 0\.1 is not exactly"):
         Parametrization(1, 0, initial=(0, 0.1))
     with pytest.raises(ValueError, match="initial has 2 exponents"):
         Parametrization(1, 0, initial=(0, 0)).single()

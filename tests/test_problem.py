@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 import naive
 import numpy as np
 import pytest
-from conftest import CATALOGUE, XI, Y, Y2
+from conftest import CATALOGUE, XI, Y2, Y
 from numpy.testing import assert_allclose, assert_array_equal
 
 from limits.losses import LOSSES, accuracy, one_hot
@@ -93,7 +93,8 @@ def test_schedules():
 def test_loss_derivatives(name, rng):
     """Central differences with step 1e-5: error O(1e-10)."""
     f = rng.standard_normal((20, 3))
-    y = {"mse": rng.standard_normal((20, 3)), "logistic": np.sign(f[::-1]), "cross_entropy": np.eye(3)[rng.integers(0, 3, 20)]}[name]
+    classes = np.eye(3)[rng.integers(0, 3, 20)]
+    y = {"mse": rng.standard_normal((20, 3)), "logistic": np.sign(f[::-1]), "cross_entropy": classes}[name]
     loss, h = LOSSES[name], 1e-5
     for k in range(3):
         e = h * np.eye(3)[k]
@@ -227,7 +228,7 @@ def test_bad_models_are_refused(arguments, sentence):
 
 def test_prefixes_end_with_the_run():
     for steps in (-1, 5):
-        with pytest.raises(ValueError, match="steps|per step"):
+        with pytest.raises(ValueError, match=r"steps|per step"):
             CATALOGUE["batches"].prefix(steps)
 
 

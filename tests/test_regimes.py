@@ -55,7 +55,7 @@ def test_names_and_verdicts_on_a_grid():
 
 
 def test_layerwise_linear_on_the_stable_line():
-    """alpha < 1 (TP6, 7.7)."""
+    """Exactly for alpha < 1 (TP6, 7.7)."""
     for k in range(8, 17):
         assert classify(Parametrization(F(k, 16), 1 - F(k, 16))).layerwise_linear is (k < 16)
 
@@ -100,7 +100,7 @@ def test_branches_that_are_not_centred_add_up():
 
 
 def test_small_initial_weights():
-    """beta moves the initial branches, not the updates."""
+    """The exponent beta moves the initial branches, not the updates."""
     r = classify(Parametrization("1/4", "3/4", initial="1/4"))
     assert (r.stable_at_initialization, r.stable_during_training, r.nontrivial) == (True, True, True)
     assert r.diversity == F(1, 2)

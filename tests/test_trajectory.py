@@ -81,7 +81,8 @@ def test_round_trip_of_other_runs(tmp_path):
 def test_seeds_survive(tmp_path):
     t = recurse(CATALOGUE["single"], blocks=3)
     samples = np.stack([t.outputs, t.outputs + 1, np.full_like(t.outputs, np.nan)])
-    t = replace(t, samples=samples, diverged=np.array([-1, -1, 0]), meta={"rung": "finite", "width": 8, "seeds": 3, "device": None})
+    meta = {"rung": "finite", "width": 8, "seeds": 3, "device": None}
+    t = replace(t, samples=samples, diverged=np.array([-1, -1, 0]), meta=meta)
     assert_same(t, Trajectory.load(t.save(tmp_path / "seeds.npz")))
 
 
@@ -127,7 +128,8 @@ def saved(tmp_path):
 def test_newer_formats_are_refused(saved):
     header, arrays = header_of(saved)
     write(saved, header | {"format": FORMAT + 1, "limits": "9.0"}, arrays)
-    with pytest.raises(FileFormatError, match=f"written by limits 9.0 in format {FORMAT + 1}.*up to {FORMAT}: upgrade depth-limits"):
+    sentence = f"written by limits 9.0 in format {FORMAT + 1}, this version reads up to {FORMAT}: upgrade depth-limits"
+    with pytest.raises(FileFormatError, match=sentence):
         Trajectory.load(saved)
 
 

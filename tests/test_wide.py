@@ -5,7 +5,7 @@ from dataclasses import replace
 import naive
 import numpy as np
 import pytest
-from conftest import CATALOGUE, XI, Y, Y2, at
+from conftest import CATALOGUE, XI, Y2, Y, at
 from numpy.testing import assert_allclose, assert_array_equal
 
 from limits import DivergedError, Record, recurse

@@ -15,7 +15,7 @@ from limits.directions import Directions, trained_directions
 from limits.panels import Panels
 from limits.problem import Problem
 from limits.record import Record
-from limits.semiseparable import checked_outputs, loss_derivative
+from limits.training import checked_outputs, loss_derivative
 
 Array = np.ndarray
 

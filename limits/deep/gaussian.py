@@ -16,7 +16,8 @@ from limits.kernels import sample_kernels
 from limits.panels import Panels
 from limits.problem import Problem
 from limits.record import Record
-from limits.semiseparable import Array, CausalSystem, Pass, Ready, Side, evolve, symmetric
+from limits.semiseparable import Array, CausalSystem, Pass, Ready, Side, symmetric
+from limits.training import evolve
 
 ROUND_OFF = 4 * np.finfo(float).eps
 LARGEST_DIRECT = 700

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from limits.panels import Panels
-from limits.semiseparable import DivergedError
+from limits.training import DivergedError
 
 FIRST_ORDER = 4
 MOST_FIRST_PANELS = 8
 HIGHEST_ORDER = 11
 MOST_DIVERGED = 4
+RESOLVED = 1e-2
+"""Largest tail at which two levels that agree are believed: narrow layers can hide from both."""
 ROUND_OFF = 8 * np.finfo(float).eps
 
 
@@ -107,11 +109,12 @@ class Refinement:
         floor = np.maximum(0.03 * difference.max((1, 2), keepdims=True), ROUND_OFF * np.maximum.accumulate(size))
         error = np.maximum(difference, floor)
         worst = error.max() / max(1.0, size.max())
+        resolved = fine.tails.max(initial=0.0) <= RESOLVED
         for name, kernel in coarse.kernels.items():
             if kernel is not None and np.ndim(kernel) > 1:
                 other = fine.kernels[name]
                 worst = max(worst, np.abs(kernel - other).max(initial=0.0) / np.abs(other).max(initial=1.0))
-        return Refined(coarse, error, float(worst), bool(worst <= self.tol), self.levels)
+        return Refined(coarse, error, float(worst), bool(worst <= self.tol and resolved), self.levels)
 
 
 def first_panels(positions: np.ndarray) -> Panels:

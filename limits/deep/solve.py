@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 import limits
@@ -74,10 +75,9 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
     array([0.        , 2.71828183, 0.05555328])
     """
     began = time.perf_counter()
-    if not TIGHTEST <= tol < 1:
+    if isinstance(tol, bool) or not isinstance(tol, Real) or not TIGHTEST <= tol < 1:
         raise ValueError(f"tol must be at least {TIGHTEST:g} and below 1, got {tol!r}")
-    record = record or Record()
-    record.check(problem)
+    record = Record.of(record, problem)
     level_at = _limit(problem, record, progress)
     first = first_panels(record.depths if record.kinds else record.depths[:0])
     refinement = Refinement(tol, _most_nodes(problem, record), first)

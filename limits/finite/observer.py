@@ -1,0 +1,146 @@
+r"""Kernels measured in real networks: $C^0 = \langle x_i, x_j\rangle/n$ and $C^1 = \langle\delta_i, \delta_j\rangle/n$."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from limits.finite.library import Library
+from limits.finite.network import Recorded
+from limits.problem import Problem
+from limits.record import Record
+from limits.semiseparable import BACKWARD, FORWARD, Side
+
+Array = Any
+Kernels = dict[str, np.ndarray]
+
+
+class Observer:
+    """What a record keeps of networks with L blocks.
+
+    Rows of directions or of samples are stored, whichever are fewer, only at the levels that the positions need.
+
+    Args:
+        problem: what is trained.
+        record: which kernels at which positions, steps and samples.
+        blocks: L.
+        coordinates: of the evaluated samples, shape (P + R, c).
+    """
+
+    def __init__(self, problem: Problem, record: Record, blocks: int, coordinates: np.ndarray) -> None:
+        self.problem, self.record, self.blocks = problem, record, blocks
+        self.samples = record.chosen_samples(problem)
+        self.steps, self.places = np.unique(record.chosen_steps(problem), return_inverse=True)
+        self.levels, self.placing = _placing(record, blocks)
+        chosen = coordinates[self.samples]
+        s, c = chosen.shape
+        self.frame, self.read = (chosen, np.eye(s)) if s < c else (None, chosen)
+        self.heights = {
+            FORWARD: len(self.read.T) if {"feature", "two_depth"} & set(record.kinds) else 0,
+            BACKWARD: problem.d_out if "gradient" in record.kinds else 0,
+        }
+
+    def numbers_per_seed(self, width: int) -> int:
+        """How many numbers one seed stores while it trains."""
+        return len(self.steps) * len(self.levels) * sum(self.heights.values()) * width
+
+    def fields(self, kernels: Kernels) -> dict[str, Any]:
+        """Kernels of rows to fields of a `Trajectory`, which are of samples."""
+        read = {"feature": self.read, "two_depth": self.read, "gradient": np.eye(len(self.samples))}
+        patterns = {"feature": "mkalb,ia,jb->klmij", "two_depth": "mkanlb,ia,jb->klmnij", "gradient": "mkalb,ia,jb->klmij"}
+        found: dict[str, Any] = {"positions": self.record.depths, "recorded": self.samples}
+        found["steps"] = self.steps[self.places]
+        for kind, kernel in kernels.items():
+            of_samples = np.einsum(patterns[kind], kernel, read[kind], read[kind], optimize=True)
+            found[f"{kind}_kernel"] = of_samples[np.ix_(self.places, self.places)]
+        return found
+
+
+class Observation:
+    """The rows that an observer stores of one batch of seeds while they train, and the kernels they make."""
+
+    def __init__(self, observer: Observer, library: Library, seeds: int, width: int) -> None:
+        self.observer, self.library, self.width = observer, library, width
+        self._frame = None if observer.frame is None else library.put(observer.frame)
+        k, m = len(observer.steps), len(observer.levels)
+        self._rows = {side: library.zeros(m, seeds, k, h, width) for side, h in observer.heights.items() if h}
+
+    def watch(self, side: Side, t: int) -> Recorded | None:
+        """Where the rows of a side at evaluation t go; None if they are not recorded."""
+        observer = self.observer
+        place = np.flatnonzero(observer.steps == t).tolist()
+        if side not in self._rows or not place or (side is BACKWARD and t == observer.problem.steps):
+            return None
+        at_levels: list[Array] = [None] * (observer.blocks + 1)
+        for m, level in enumerate(observer.levels):
+            at_levels[level] = self._rows[side][m, :, place[0], ...]
+        return Recorded(self._frame if side.forward else None, at_levels)
+
+    def sums(self, outputs: np.ndarray, alive: np.ndarray) -> Kernels:
+        """Kernels by kind, summed over the seeds alive; `outputs` (seeds, T + 1, P + R, d_out) tell chi."""
+        if not alive.any():
+            return {}
+        measure = {
+            "feature": lambda: self._equal_depth(self._states(FORWARD, outputs, alive)),
+            "gradient": lambda: self._equal_depth(self._states(BACKWARD, outputs, alive)),
+            "two_depth": lambda: self._gram(self._at_positions(list(self._states(FORWARD, outputs, alive)))),
+        }
+        return {kind: measure[kind]() for kind in self.observer.record.kinds}
+
+    def overflows(self, outputs: np.ndarray) -> np.ndarray:
+        """The first recorded evaluation with states too large for a kernel, by seed; -1 where there is none."""
+        fine = np.ones((len(outputs), len(self.observer.steps)), bool)
+        for side in self._rows:
+            for states in self._states(side, outputs, np.ones(len(outputs), bool)):
+                fine &= np.isfinite(self.library.get(self.library.xp.sum((states * self.width**-0.5) ** 2, axis=(2, 3))))
+        return np.where(fine.all(1), -1, self.observer.steps[fine.argmin(1)])
+
+    def _states(self, side: Side, outputs: np.ndarray, alive: np.ndarray) -> Iterator[Array]:
+        """At every level, x of the rows or delta of the samples, shape (seeds alive, K, rows, n)."""
+        xp, index = self.library.xp, self.library.whole(np.flatnonzero(alive))
+        chi = None if side.forward else self.library.put(self._chi(outputs[alive]))
+        for m in range(len(self.observer.levels)):
+            rows = self._rows[side][m, ...] if alive.all() else xp.take(self._rows[side][m, ...], index, axis=0)
+            yield rows if chi is None else chi @ rows
+
+    def _chi(self, outputs: np.ndarray) -> np.ndarray:
+        """Loss derivatives of the recorded steps and samples, (seeds, K, S, d_out); zero outside the step's batch."""
+        problem, p = self.observer.problem, self.observer.problem.n_samples
+        chi = np.zeros_like(outputs)
+        for t in range(problem.steps):
+            slope = problem.loss_function.derivative(outputs[:, t, :p], problem.targets)
+            chi[:, t, :p] = slope * problem.batch_share(t)[:, None]
+        return chi[:, self.observer.steps][:, :, self.observer.samples]
+
+    def _equal_depth(self, levels: Iterator[Array]) -> np.ndarray:
+        """Inner products at every recorded position, shape (M, K, rows, K, rows)."""
+        kernel = 0.0
+        for m, states in enumerate(levels):
+            kernel = kernel + np.multiply.outer(self.observer.placing[:, m], self._gram(states))
+        return np.asarray(kernel)
+
+    def _at_positions(self, levels: list[Array]) -> Array:
+        """States at the recorded positions, linear between levels, shape (seeds, M, K, rows, n)."""
+        parts = [[(w, z) for w, z in zip(weights, levels, strict=True) if w] for weights in self.observer.placing.tolist()]
+        return self.library.xp.stack([sum(w * z for w, z in part) for part in parts], axis=1)
+
+    def _gram(self, rows: Array) -> np.ndarray:
+        """Inner products over n of rows (seeds, …, n), summed over seeds, shape (…, …): one long product."""
+        xp, shape = self.library.xp, rows.shape
+        side_by_side = xp.moveaxis(rows, 0, -2) * self.width**-0.5
+        flat = xp.reshape(side_by_side, (-1, shape[0] * shape[-1]))
+        return self.library.get(flat @ xp.matrix_transpose(flat)).reshape(*shape[1:-1], *shape[1:-1])
+
+
+def _placing(record: Record, L: int) -> tuple[np.ndarray, np.ndarray]:
+    """Levels between blocks that the recorded positions need, and their weights in each position."""
+    below = np.floor(record.depths * L + 1e-9).astype(int)
+    above = np.minimum(below + 1, L)
+    share = np.clip(record.depths * L - below, 0.0, 1.0)
+    share[share < 1e-9] = 0.0
+    levels = np.unique(np.concatenate([below, above[share > 0]]))
+    placing = np.zeros((len(below), len(levels)))
+    rows = np.arange(len(below))
+    np.add.at(placing, (rows, np.searchsorted(levels, below)), 1 - share)
+    np.add.at(placing, (rows[share > 0], np.searchsorted(levels, above[share > 0])), share[share > 0])
+    return levels, placing
