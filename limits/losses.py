@@ -80,13 +80,15 @@ def one_hot(classes: np.ndarray, n_classes: int) -> np.ndarray:
 def accuracy(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray | None:
     """Share of samples classified rightly, shape of `outputs` without its last two axes; None if targets are no classes.
 
-    Targets are classes when they are one-hot rows (largest output wins) or a single column of -1 and 1 (sign wins).
+    Targets are classes when they are one-hot rows (largest output wins) or a single column of -1 and 1 (sign wins). A tie of
+    k classes counts 1/k, so that outputs of zero score chance.
 
     >>> float(accuracy(np.array([[0.3], [-2.0]]), np.array([[1.0], [1.0]])))
     0.5
     """
     if targets.shape[-1] == 1 and np.all(np.abs(targets) == 1):
-        return np.asarray(np.mean((outputs * targets > 0)[..., 0], axis=-1))
+        return np.asarray(np.mean((np.sign(outputs * targets)[..., 0] + 1) / 2, axis=-1))
     if targets.shape[-1] > 1 and np.all((targets == 0) | (targets == 1)) and np.all(targets.sum(-1) == 1):
-        return np.asarray(np.mean(outputs.argmax(-1) == targets.argmax(-1), axis=-1))
+        largest = outputs == outputs.max(-1, keepdims=True)
+        return np.asarray(np.mean((largest * targets).sum(-1) / largest.sum(-1).clip(1), axis=-1))
     return None

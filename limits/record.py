@@ -83,6 +83,24 @@ class Record:
         """Samples kept, numbered through inputs and probes."""
         return _indices(self.samples, len(problem.evaluated), "samples")
 
+    def placing(self, blocks: int) -> tuple[Int[np.ndarray, " levels"], Float[np.ndarray, "m levels"]]:
+        """Levels between the blocks of a network that the positions need, and their weights in each position.
+
+        >>> Record(positions=(0, 0.3)).placing(10)
+        (array([0, 3]), array([[1., 0.],
+               [0., 1.]]))
+        """
+        below = np.floor(self.depths * blocks + 1e-9).astype(int)
+        share = np.clip(self.depths * blocks - below, 0.0, 1.0)
+        share[share < 1e-9] = 0.0
+        above = np.where(share > 0, below + 1, below)
+        levels = np.unique(np.concatenate([below, above]))
+        placing = np.zeros((len(below), len(levels)))
+        rows = np.arange(len(below))
+        np.add.at(placing, (rows, np.searchsorted(levels, below)), 1 - share)
+        np.add.at(placing, (rows, np.searchsorted(levels, above)), share)
+        return levels, placing
+
     def size(self, problem: Problem) -> int:
         """Bytes of the kernels, in float64."""
         k, s, m = len(self.chosen_steps(problem)), len(self.chosen_samples(problem)), len(self.positions)

@@ -44,6 +44,9 @@ class Side:
     def forward(self) -> bool:
         return self.sign > 0
 
+    def __hash__(self) -> int:
+        return self.sign
+
 
 FORWARD, BACKWARD = Side(1), Side(-1)
 

@@ -61,7 +61,7 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
     basis = trained_directions(problem)
     alpha, gamma, beta = problem.parametrization.single()
     a2 = problem.model.multiplier**2
-    levels, placing = _placing(record, L)
+    levels, placing = record.placing(L)
     sizes = {"r": basis.count, "d": problem.d_out, "steps": problem.steps}
     remedy = "take fewer steps, blocks or input directions (principal components)"
     require(footprint(L, len(levels) + 1, **sizes), "this recursion", remedy)
@@ -99,20 +99,6 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
     outside = (1 + system.noise) ** levels.astype(float)
     kernels = sample_kernels(system, problem, basis, chi, record, placing, outside)
     return assemble(problem, outputs, np.zeros_like(outputs), meta=meta(), **kernels)
-
-
-def _placing(record: Record, L: int) -> tuple[Array, Array]:
-    """Levels between blocks that the recorded positions need, and their weights in each position."""
-    below = np.floor(record.depths * L + 1e-9).astype(int)
-    above = np.minimum(below + 1, L)
-    share = np.clip(record.depths * L - below, 0.0, 1.0)
-    share[share < 1e-9] = 0.0
-    levels = np.unique(np.concatenate([below, above[share > 0]]))
-    placing = np.zeros((len(below), len(levels)))
-    rows = np.arange(len(below))
-    np.add.at(placing, (rows, np.searchsorted(levels, below)), 1 - share)
-    np.add.at(placing, (rows[share > 0], np.searchsorted(levels, above[share > 0])), share[share > 0])
-    return levels, placing
 
 
 def _propagate(system: CausalSystem, ready: Ready, boundary: Array, ends: Array) -> Pass:

@@ -297,12 +297,29 @@ def test_an_interruption_keeps_finished_seeds(monkeypatch):
     assert_same(partial, run(PROBLEMS["single"], seeds=4, record=Record()))
 
 
-def test_an_interruption_before_any_seed_has_finished_keeps_nothing():
+def test_an_interruption_before_any_seed_has_finished_keeps_the_steps_so_far():
+    """The partial answer is that of the same problem stopped where it was interrupted."""
+    problem = PROBLEMS["single"]
+
     def stop(done, total):
-        raise KeyboardInterrupt
+        if done >= 2 * 3:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        run(PROBLEMS["single"], seeds=2, progress=stop)
+        run(problem, seeds=2, progress=stop)
+    partial = caught.value.partial
+    assert partial.meta["partial"] is True
+    assert partial.samples.shape[:2] == (2, 3)
+    assert_same(partial, run(problem.prefix(2), seeds=2, record=Record(kinds=())))
+
+
+def test_an_interruption_before_the_first_evaluation_keeps_nothing(monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ensemble.Draw, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run(PROBLEMS["single"], seeds=2)
     assert not hasattr(caught.value, "partial")
 
 

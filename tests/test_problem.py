@@ -122,7 +122,7 @@ def test_small_logistic_losses_keep_their_digits():
 
 
 def test_accuracy():
-    assert_allclose(accuracy(np.array([[0.1], [-2.0], [0.0]]), np.array([[1.0], [1.0], [-1.0]])), 1 / 3, rtol=1e-15, atol=0)
+    assert_allclose(accuracy(np.array([[0.1], [-2.0], [0.0]]), np.array([[1.0], [1.0], [-1.0]])), 1 / 2, rtol=1e-15, atol=0)
     f = np.array([[[0.1, 0.2, 0.0], [3.0, 0.0, 0.0]], [[1.0, 0.2, 0.0], [3.0, 4.0, 0.0]]])
     assert_allclose(accuracy(f, np.eye(3)[[1, 0]]), [1, 0], rtol=0, atol=0)
     assert accuracy(np.zeros((2, 1)), np.array([[0.5], [1.0]])) is None

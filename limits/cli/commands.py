@@ -218,10 +218,14 @@ def estimate(question: Question, report: Report, *, width: Width = 256, blocks: 
         limits estimate --steps 100 --directions 10 --width 1024
     """
     from limits.cost import estimate
+    from limits.record import Record
 
     folder, problem = report.folder(), question.problem()
     rungs = ("simulate", "recurse", "solve")
-    costs = {rung: estimate(problem, rung, width=width, blocks=blocks, seeds=seeds) for rung in rungs}
+    costs = {
+        rung: estimate(problem, rung, width=width, blocks=blocks, seeds=seeds, record=Record(kinds=()), calibrate=True)
+        for rung in rungs
+    }
     value = report.opening("estimate") | {rung: plain(cost.to_json()) for rung, cost in costs.items()}
     report.say(value, lambda: _cost_table(costs))
     if folder is not None:

@@ -57,7 +57,7 @@ def simulate(
     each update with the momentum and the schedule of `SGD`. Seed $s$ draws $U, V, W^1 \dots W^L$ in this order from numpy's
     `default_rng([seed, s])` in float64, so that it is the same network in every type and array library. As the width grows
     the outputs tend to those of `recurse`: a seed fluctuates by $O(n^{-1/2})$, the mean over seeds is off by $O(1/n)$.
-    A step reads every weight twice and writes none; drawing a weight costs about as much as ten steps do. On a CPU, numpy is
+    A step reads every weight twice and writes none; drawing a weight costs as much as some twenty steps. On a CPU, numpy is
     the faster backend.
 
     Args:
@@ -83,7 +83,8 @@ def simulate(
         ImportError: the backend is not installed.
         MemoryError: one network takes more than 80% of the free memory.
         DivergedError: no seed stayed in the range of numbers.
-        Interrupted: a KeyboardInterrupt after at least one batch of seeds; `partial` averages the finished seeds.
+        Interrupted: a KeyboardInterrupt after at least one evaluation; `partial` averages the finished seeds, or, where there
+            are none yet, the evaluations that the first ones had finished.
 
     Warns:
         DivergenceWarning: some seeds diverged.
@@ -109,6 +110,7 @@ def simulate(
     try:
         runs.train(sizes["seeds"], progress or (lambda done, total: None))
     except KeyboardInterrupt as stop:
+        runs = runs if np.any(runs.survived) else runs.begun()
         if np.any(runs.survived):
             meta |= {"seeds": len(runs.survived), "partial": True, "seconds": time.perf_counter() - began}
             raise Interrupted(runs.trajectory(meta)) from stop
@@ -152,6 +154,7 @@ class _Runs:
         self.updates = self.rank * int(np.count_nonzero(problem.optimizer.schedule()))
         self.momentum = problem.optimizer.momentum
         self.capacity = capacity(self.updates, self.rank, width, self.momentum)
+        self.pending: list[Any] = []
         self.outputs: list[np.ndarray] = []
         self.diverged: list[int] = []
         self.kernels: dict[str, np.ndarray] = {}
@@ -198,15 +201,24 @@ class _Runs:
         T, seeds = self.problem.steps, len(drawn.x)
         observation = Observation(self.observer, self.library, seeds, self.width)
         training = Training(self.problem, self._networks(drawn), self.basis.coordinates, observation.watch)
-        outputs = []
+        self.pending = []
         for t in range(T + 1):
             with np.errstate(all="ignore"):
-                outputs.append(training.evaluate(t))
+                self.pending.append(training.evaluate(t))
             if t < T:
                 yield t
         with np.errstate(all="ignore"):
-            self._count_in(self.library.get(self.library.xp.stack(outputs, axis=1)), observation)
+            self._count_in(self.library.get(self.library.xp.stack(self.pending, axis=1)), observation)
         yield T
+
+    def begun(self) -> "_Runs":
+        """The evaluations that the batch under way has finished, as runs of fewer steps, without kernels."""
+        problem = self.problem.prefix(max(0, len(self.pending) - 1))
+        begun = _Runs(problem, Record(kinds=()), self.library, self.width, self.blocks, self.seed)
+        if self.pending:
+            outputs = self.library.get(self.library.xp.stack(self.pending, axis=1))
+            begun._count_in(outputs, Observation(begun.observer, self.library, len(outputs), self.width))
+        return begun
 
     def _networks(self, drawn: Draw) -> Networks:
         put = self.library.put

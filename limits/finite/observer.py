@@ -31,7 +31,7 @@ class Observer:
         self.problem, self.record, self.blocks = problem, record, blocks
         self.samples = record.chosen_samples(problem)
         self.steps, self.places = np.unique(record.chosen_steps(problem), return_inverse=True)
-        self.levels, self.placing = _placing(record, blocks)
+        self.levels, self.placing = record.placing(blocks)
         chosen = coordinates[self.samples]
         s, c = chosen.shape
         self.frame, self.read = (chosen, np.eye(s)) if s < c else (None, chosen)
@@ -130,17 +130,3 @@ class Observation:
         side_by_side = xp.moveaxis(rows, 0, -2) * self.width**-0.5
         flat = xp.reshape(side_by_side, (-1, shape[0] * shape[-1]))
         return self.library.get(flat @ xp.matrix_transpose(flat)).reshape(*shape[1:-1], *shape[1:-1])
-
-
-def _placing(record: Record, L: int) -> tuple[np.ndarray, np.ndarray]:
-    """Levels between blocks that the recorded positions need, and their weights in each position."""
-    below = np.floor(record.depths * L + 1e-9).astype(int)
-    above = np.minimum(below + 1, L)
-    share = np.clip(record.depths * L - below, 0.0, 1.0)
-    share[share < 1e-9] = 0.0
-    levels = np.unique(np.concatenate([below, above[share > 0]]))
-    placing = np.zeros((len(below), len(levels)))
-    rows = np.arange(len(below))
-    np.add.at(placing, (rows, np.searchsorted(levels, below)), 1 - share)
-    np.add.at(placing, (rows[share > 0], np.searchsorted(levels, above[share > 0])), share[share > 0])
-    return levels, placing
