@@ -1,7 +1,7 @@
 """What a rung will cost before it runs: memory from its array sizes, time from short trial runs on this machine."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from limits.deep import solve
@@ -61,8 +61,9 @@ def estimate(
     """Memory, and on request time, of a run before it is made.
 
     Memory is counted from the arrays the run will hold (right within a factor of two). For `solve` the number of depth
-    nodes is taken from a trial run of the first three steps. Time comes from trial runs of a few steps, scaled by the
-    known cost: (T + 1) L n^2 for networks, and T L products that grow from a fixed cost to T^2 for the limits.
+    nodes is taken from a trial run of the first three steps: a problem whose later steps are harder to resolve takes more.
+    Time comes from trial runs of a few steps, scaled by the known cost: (T + 1) L n^2 for networks, and T L products that
+    grow from a fixed cost to T^2 for the limits.
 
     Args:
         problem: what would be trained.
@@ -86,25 +87,36 @@ def estimate(
     if rung not in RUNGS:
         raise ValueError(f"rung must be one of {', '.join(RUNGS)}, got {rung!r}")
     record = record or Record()
-    kernels = {"kernels": 3 * record.size(problem)}
     if rung == "simulate":
         sizes = {
             "width": _needed(width, "width", rung),
             "blocks": _needed(blocks, "blocks", rung),
             "seeds": whole(seeds, "seeds"),
         }
-        parts = kernels | {"networks": simulation_footprint(problem, record=record, dtype=dtype, **sizes)}
+        parts = {
+            "kernels": _kernel_bytes(problem, record, 2, 2),
+            "networks": simulation_footprint(problem, record=record, dtype=dtype, **sizes),
+        }
         seconds = _network_seconds(problem, dtype=dtype, **sizes) if calibrate else None
         return _sum(rung, parts, seconds, sizes)
     of = {"r": trained_directions(problem).count, "d": problem.d_out, "steps": problem.steps}
     if rung == "recurse":
         L = _needed(blocks, "blocks", rung)
-        parts = kernels | {"states": footprint(L, 2 * len(record.positions) + 1, **of)}
+        both = len(record.placing(L)[0]) / len(record.positions)  # a position between two blocks needs the levels around it
+        kernels = _kernel_bytes(problem, record, 2 * both, 2 + 3 * both**2)
+        parts = {"kernels": kernels, "states": footprint(L, 2 * len(record.positions) + 1, **of)}
         return _sum(rung, parts, _recursion_seconds(problem, L) if calibrate else None, {"blocks": L})
     trial = problem.prefix(min(TRIAL_STEPS, problem.steps))
     nodes = int(solve(trial, tol=tol, record=Record(record.positions, samples=(0,))).meta["nodes"])
-    parts = kernels | {"states": footprint(nodes, len(record.positions) + 1, **of)}
+    kernels = _kernel_bytes(problem, record, 4, 7)  # two more resolutions are held beside the one being made
+    parts = {"kernels": kernels, "states": footprint(nodes, len(record.positions) + 1, **of)}
     return _sum(rung, parts, _limit_seconds(problem, tol, record) if calibrate else None, {"nodes": nodes})
+
+
+def _kernel_bytes(problem: Problem, record: Record, copies: float, copies_of_two_depths: float) -> int:
+    """The recorded kernels with what is held while they are made."""
+    each = {"two_depth": copies_of_two_depths, "response": copies_of_two_depths}
+    return int(sum(each.get(kind, copies) * replace(record, kinds=(kind,)).size(problem) for kind in record.kinds))
 
 
 def _sum(rung: str, parts: dict[str, int], seconds: float | None, sizes: dict[str, int]) -> Estimate:

@@ -168,6 +168,12 @@ class CausalSystem:
         return self._square(self._kernel)
 
     @property
+    def scale(self) -> Array:
+        r"""Largest standard deviation over depth of every state in $\Phi^{-1}Z$, 1 where that is zero: shape (S,)."""
+        largest = np.sqrt(np.diagonal(self.kernel, axis1=1, axis2=2).max(0, initial=0.0).clip(0.0))
+        return np.where(largest > 0, largest, 1.0)
+
+    @property
     def phi_at(self) -> Array:
         return self._square(self._phi_at)
 

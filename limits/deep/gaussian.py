@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.linalg import lu_factor, lu_solve
 
 from limits.deep.refine import Level, UnconvergedError, tails
 from limits.directions import trained_directions
@@ -22,6 +23,7 @@ from limits.training import evolve
 ROUND_OFF = 4 * np.finfo(float).eps
 LARGEST_DIRECT = 700
 MOST_ITERATIONS = 60
+REFINEMENTS = 3
 SLOWEST_CONTRACTION = 0.6
 
 Change = Callable[[Array, bool], Array]
@@ -47,7 +49,9 @@ def gaussian_level(problem: Problem, panels: Panels, record: Record, moving: boo
     outputs, chi = evolve(problem, basis.coordinates, system, Marcher(panels, accumulate), lambda t, _: done(t))
     placing, outside = np.eye(len(record.depths), len(marks))[:, :-1], np.exp(a2 * marks[:-1])
     kernels = sample_kernels(system, problem, basis, chi, record, placing, outside)
-    return Level(panels, outputs, kernels, tails(panels, system.phi, system.kernel))
+    scale = system.scale
+    fields = system.phi * (scale / scale[:, None]), system.kernel / (scale * scale[:, None])
+    return Level(panels, outputs, kernels, tails(panels, *fields))
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class Marcher:
         slope = np.zeros((2, panels.order, *begin.shape))
         weights = panels.weights.reshape(panels.count, panels.order)
         source_free = replace(ready, unit=np.zeros((1, 1)))
+        units = np.stack([system.scale, 1 / system.scale])
         for k in range(panels.count)[::sign]:
             part = panels.part(k)
             inward = panels.collocation * panels.widths[k] - (0.0 if sign > 0 else weights[k])
@@ -90,7 +95,7 @@ class Marcher:
                 now = system.fields(ready if with_source else source_free, part, (values[0], values[1]))
                 return np.stack([sign * now.slope, now.noise - now.damped])
 
-            y[:, part], slope = solve_panel(change, edge, inward, slope)
+            y[:, part], slope = solve_panel(change, edge, inward, slope, units)
             edge = edge + sign * np.einsum("j,cjrs->crs", weights[k], slope)
         return y
 
@@ -113,8 +118,11 @@ class Marcher:
         return factor * (start + passed)
 
 
-def solve_panel(change: Change, edge: Array, inward: Array, guess: Array) -> tuple[Array, Array]:
+def solve_panel(change: Change, edge: Array, inward: Array, guess: Array, units: Array) -> tuple[Array, Array]:
     """Solve y = edge + inward · change(y) at the nodes of one panel; `change` is affine in y.
+
+    Every new state's row and integral are iterated to round-off of their own size, with columns in `units` (2, S), the old
+    states' standard deviations: a small one is as good as a large one.
 
     Returns:
         y and change(y), shape (2, q, new, S).
@@ -130,10 +138,11 @@ def solve_panel(change: Change, edge: Array, inward: Array, guess: Array) -> tup
     for iteration in range(MOST_ITERATIONS):
         slope = change(y, True)
         new = lift(slope)
-        size, moved = np.abs(new).max(initial=1.0), np.abs(new - y).max(initial=0.0)
+        size, step = (np.abs(v * units[:, None, None]).max((1, 3), initial=0.0) for v in (new, new - y))
+        moved = np.max(step / np.maximum(size, np.finfo(float).tiny), initial=0.0)
         y = new
         slow = moved > SLOWEST_CONTRACTION * before
-        if moved <= ROUND_OFF * size or (slow and moved <= 1e3 * ROUND_OFF * size):
+        if moved <= ROUND_OFF or (slow and moved <= 1e3 * ROUND_OFF):
             return y, slope
         if slow and iteration > 2:
             break
@@ -151,10 +160,15 @@ def _solve_directly(change: Change, edge: Array, inward: Array, shape: tuple[int
     source = _side_by_side(change(np.zeros(shape), True))
     matrix = np.eye(2 * q * size) - np.einsum("ij,jab->ibja", inward, operator).reshape(2 * q * size, -1)
     right = _side_by_side(edge[:, None]) + np.tensordot(inward, source, 1)
-    try:
-        solution = np.linalg.solve(matrix, right.swapaxes(1, 2).reshape(-1, new))
-    except np.linalg.LinAlgError:
-        raise UnconvergedError from None
+    right = right.swapaxes(1, 2).reshape(-1, new)
+    if not np.all(np.isfinite(matrix)):
+        raise UnconvergedError
+    factors = lu_factor(matrix)
+    solution = lu_solve(factors, right)
+    for _ in range(REFINEMENTS):  # else components much smaller than the largest would be lost
+        solution += lu_solve(factors, right - matrix @ solution)
+    if not np.all(np.isfinite(solution)):
+        raise UnconvergedError
     y = solution.reshape(q, 2, size, new).transpose(1, 0, 3, 2)
     return y, change(y, True)
 

@@ -17,6 +17,8 @@ FIRST_ORDER = 4
 MOST_FIRST_PANELS = 8
 HIGHEST_ORDER = 11
 MOST_DIVERGED = 4
+COARSE = 0.3
+"""Largest tail at which more nodes pay better than narrower panels."""
 RESOLVED = 1e-2
 """Largest tail at which two levels that agree are believed: narrow layers can hide from both."""
 ROUND_OFF = 8 * np.finfo(float).eps
@@ -79,7 +81,7 @@ class Refinement:
             UnconvergedError: not even one level could be computed.
             DivergedError: outputs left the range of numbers on panel after panel, not only on too wide ones.
         """
-        panels, diverged = self.first, 0
+        panels, diverged, everywhere = self.first, 0, False
         while len(panels.nodes) <= self.most_nodes:
             try:
                 level = at(panels)
@@ -87,14 +89,16 @@ class Refinement:
                 diverged += isinstance(fault, DivergedError)
                 if diverged > MOST_DIVERGED:
                     raise
-                panels = _split(panels, np.ones(panels.count, bool))
+                panels, everywhere = _split(panels, np.ones(panels.count, bool)), True
                 continue
             self.levels, self.nodes = self.levels + 1, max(self.nodes, len(panels.nodes))
             if self.last is not None:
                 self.best = self._compare(self.last, level)
-                if self.best.met:
+                if self.best.met and everywhere:
                     return self.best
-            self.last, panels = level, finer(level)
+            confirm = self.best is not None and self.best.met
+            self.last = level
+            panels, everywhere = (_higher(panels), True) if confirm else finer(level)
         if self.last is None:
             raise UnconvergedError
         return self.best or self.unchecked(self.last)
@@ -124,16 +128,23 @@ def first_panels(positions: np.ndarray) -> Panels:
     return Panels(edges, FIRST_ORDER) if few else Panels.uniform(4, FIRST_ORDER)
 
 
-def finer(level: Level) -> Panels:
-    """Panels for the next level: more nodes where all panels are alike, else the worst panels halved."""
+def finer(level: Level) -> tuple[Panels, bool]:
+    """Panels for the next level, and whether they are finer everywhere, as a difference that counts as an error must be.
+
+    More nodes where all panels are alike, else the worst panels halved.
+    """
     panels, tails = level.panels, level.tails
     worst = tails.max(initial=0.0)
     marked = tails >= worst / 30
     if marked.mean() <= 0.5:
-        return _split(panels, marked)
-    if worst < 3e-2 and panels.order < HIGHEST_ORDER:
-        return Panels(panels.edges, panels.order + 2)
-    return _split(panels, np.ones_like(marked))
+        return _split(panels, marked), False
+    if worst < COARSE and panels.order < HIGHEST_ORDER:
+        return _higher(panels), True
+    return _split(panels, np.ones_like(marked)), True
+
+
+def _higher(panels: Panels) -> Panels:
+    return Panels(panels.edges, panels.order + 2)
 
 
 def _split(panels: Panels, marked: np.ndarray) -> Panels:
