@@ -51,7 +51,8 @@ class Trajectory:
         gradient_kernel: C1 = E delta_i delta_j, shape (K, K, M, S, S), or None.
         two_depth_kernel: E x_i(p) x_j(q), shape (K, K, M, M, S, S), or None.
         response: [0] of forward direction b at (t, p) to the noise of backward direction e at (s, q); [1] of backward
-            direction e at (t, p) to the noise of forward direction b at (s, q); shape (2, K, K, M, M, r, d_out), or None.
+            direction e at (t, p) to the noise of forward direction b at (s, q); shape (2, K, K, M, M, r, d_out), or None. At
+            finitely many blocks the noise at q = l/L is that of block l + 1 in [0] and of block l in [1].
         samples: outputs of every seed, shape (seeds, T + 1, P + R, d_out), NaN from where a seed diverged; `simulate` only.
         diverged: for every seed the evaluation at which it diverged, or -1.
         meta: rung, sizes, version, wall time in seconds.

@@ -43,7 +43,8 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
         progress: called as progress(done, total) after every step.
 
     Returns:
-        A `Trajectory` with error 0 (exact up to round-off).
+        A `Trajectory` with error 0: exact up to round-off. Where an unstable run explodes, round-off does too: outputs of
+        1e35 keep nine digits, and kernels of such runs fewer.
 
     Raises:
         ValueError: `blocks` is no whole number >= 1, or the record is too large.

@@ -2,7 +2,8 @@
 
 Shapes and types of the package are checked at run time while tests run (jaxtyping's import hook with beartype, an int
 being a float as for every static checker), so the hook comes before the first import of `limits`. Two modules are left
-out: all their arrays are `Any`, and checking their inner loops would make the suite five times slower.
+out: all their arrays are `Any`, and checking their inner loops would make the suite five times slower. Matrices here are
+small: linear algebra in one thread is fastest, and several times faster where processors are shared.
 """
 
 import sys
@@ -11,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from jaxtyping import install_import_hook
+from threadpoolctl import threadpool_limits
 
 UNCHECKED = {"semiseparable", "deep.gaussian"}
 
@@ -62,6 +64,12 @@ def at(problem: Problem, alpha, gamma) -> Problem:
 @pytest.fixture(params=list(CATALOGUE))
 def problem(request) -> Problem:
     return CATALOGUE[request.param]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture
