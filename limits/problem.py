@@ -298,17 +298,10 @@ class Problem:
         """Indices of the samples of step t."""
         return np.arange(self.n_samples) if self.batches is None else self.batches[t]
 
-    @cached_property
-    def _batch_counts(self) -> Float[np.ndarray, "t p"]:
-        """Share of each sample in each step's batch mean."""
-        counts = np.zeros((self.steps, self.n_samples))
-        for t in range(self.steps):
-            np.add.at(counts[t], self.batch(t), 1.0 / len(self.batch(t)))
-        return counts
-
     def batch_share(self, t: int) -> Float[np.ndarray, " p"]:
         """Weight of every input in the batch mean of step t; sums to 1, duplicated indices count twice."""
-        return self._batch_counts[t]
+        batch = self.batch(t)
+        return np.bincount(batch, minlength=self.n_samples) / len(batch)
 
     def prefix(self, steps: int) -> "Problem":
         """The same problem stopped after fewer steps; its trajectory is the beginning of this one's."""

@@ -368,7 +368,7 @@ def test_seeds_that_diverge_are_left_out():
 
 
 def test_a_ladder_of_which_nothing_stands_raises():
-    with pytest.raises(DivergedError, match="training diverges: .*lower the learning rate"):
+    with pytest.raises(DivergedError, match=r"training diverges: .*lower the learning rate"):
         ladder(replace(CATALOGUE["single"], optimizer=SGD(1e60, steps=4)), **SMALL)
 
 

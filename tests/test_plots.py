@@ -103,7 +103,6 @@ def numbers(axes):
 def assert_drawn(axes):
     for values in numbers(axes):
         assert np.all(np.isfinite(values))
-    axes.figure.canvas.draw()
     limits = (*axes.get_xlim(), *axes.get_ylim())
     assert np.all(np.isfinite(limits))
 
@@ -154,11 +153,19 @@ def test_a_missing_kernel_gets_a_sentence(plot, axes):
         plot(axes, recurse(INPUTS, blocks=2, record=Record(kinds=("gradient",))))
 
 
-@pytest.mark.parametrize("form", ["png", "svg"])
-def test_the_figure_of_any_ladder_is_saved(answer, form, tmp_path):
+TELLING = ["whole", "no steps", "one seed", "diverged runs", "some networks", "nothing", "no limit", "one position"]
+FILES = [(name, "png") for name in LADDERS] + [(name, "svg") for name in ("whole", "no limit", "nothing")]
+
+
+def is_quick(name, form):
+    return name in TELLING and (form == "png" or name == "whole")
+
+
+@pytest.mark.parametrize(("name", "form"), [f if is_quick(*f) else pytest.param(*f, marks=pytest.mark.slow) for f in FILES])
+def test_the_figure_of_any_ladder_is_saved(name, form, tmp_path):
     """Warnings are errors here, missing glyphs and panels without room among them."""
     path = tmp_path / f"comparison.{form}"
-    figure = plots.comparison(answer)
+    figure = plots.comparison(LADDERS[name]())
     assert len(figure.axes) >= 6
     for axis in figure.axes:
         assert_drawn(axis)
@@ -206,7 +213,7 @@ def test_output_curves_are_the_outputs(whole, axes):
 def test_rates_show_the_fit_and_the_expected_slope(whole, axes):
     plots.depth_rate(axes, whole)
     law = whole.depth_law()
-    points, fit, guide = axes.lines
+    points, *_, fit, guide = axes.lines
     assert_array_equal(points.get_xydata(), list(whole.depth_errors().items()))
     assert_allclose(fit.get_ydata(), law([2, 8]), rtol=1e-12, atol=0)
     slope = np.diff(np.log(guide.get_ydata())) / np.diff(np.log(guide.get_xdata()))
@@ -306,7 +313,7 @@ def test_the_figure_says_when_it_is_partial(whole):
 def test_a_long_sentence_does_not_squeeze_the_panels():
     """All six panels keep at least a fifth of the width."""
     figure = plots.comparison(LADDERS["no limit"]())
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert min(axis.get_position().width for axis in figure.axes[:6]) > 0.2
 
 
@@ -328,5 +335,5 @@ def test_pyplot_is_never_imported():
 
 def test_settings_are_left_alone(whole):
     before = dict(matplotlib.rcParams)
-    plots.comparison(whole).canvas.draw()
+    plots.comparison(whole).draw_without_rendering()
     assert dict(matplotlib.rcParams) == before

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from limits.deep.refine import Level, tails
+from limits.deep.refine import Level, UnconvergedError, tails
 from limits.directions import Directions, trained_directions
 from limits.panels import Panels
 from limits.problem import Problem
@@ -45,7 +45,7 @@ def propagators(generator: Array, panels: Panels) -> tuple[Array, Array]:
     per_panel = generator.reshape(panels.count, q, k, k)
     inward = panels.widths[:, None, None] * panels.collocation
     matrix = np.einsum("pij,pjab->piajb", inward, per_panel).reshape(panels.count, q * k, q * k) + np.eye(q * k)
-    inside = np.linalg.solve(matrix, np.tile(np.eye(k), (q, 1))).reshape(panels.count, q, k, k)
+    inside = _solved(matrix, np.tile(np.eye(k), (q, 1))).reshape(panels.count, q, k, k)
     weights = panels.weights.reshape(panels.count, q)
     across = np.eye(k) - np.einsum("pj,pjab->pab", weights, per_panel @ inside)
     edge = np.eye(k)
@@ -57,6 +57,18 @@ def propagators(generator: Array, panels: Panels) -> tuple[Array, Array]:
     return psi, -(generator @ psi)
 
 
+def _solved(matrix: Array, right: Array) -> Array:
+    """Linear systems, or word that the panels do not resolve them."""
+    try:
+        solution = np.linalg.solve(matrix, right)
+    except np.linalg.LinAlgError:
+        raise UnconvergedError from None
+    if not np.all(np.isfinite(solution)):
+        raise UnconvergedError
+    return solution
+
+
+@np.errstate(over="ignore", invalid="ignore")
 def flow_level(problem: Problem, panels: Panels, record: Record, moving: bool, done: Callable[[int], None]) -> Level:
     """The limit at alpha > 1/2 on given panels; `moving` says whether the blocks are trained (alpha + gamma = 1)."""
     basis, sgd = trained_directions(problem), problem.optimizer
@@ -77,14 +89,14 @@ def flow_level(problem: Problem, panels: Panels, record: Record, moving: bool, d
         first = np.eye(k)[:, :r] - read_in.total
         last = np.eye(k)[:, r:] - read_out.total
         x_at.append(psi_at @ first)
-        d_at.append(np.linalg.solve(np.swapaxes(psi_at, 1, 2), psi_at[-1].T @ last))
+        d_at.append(_solved(np.swapaxes(psi_at, 1, 2), psi_at[-1].T @ last))
         outputs[t] = checked_outputs(basis.coordinates @ (last.T @ x_at[t][-1]).T, t)
         done(t)
         if t == sgd.steps:
             break
         chi[t, :p] = loss_derivative(problem, outputs[t], t)
         pull = chi[t, :p].T @ basis.coordinates[:p]
-        x, delta = psi @ first, np.linalg.solve(np.swapaxes(psi, 1, 2), psi_at[-1].T @ last)
+        x, delta = psi @ first, _solved(np.swapaxes(psi, 1, 2), psi_at[-1].T @ last)
         blocks.add(t, delta @ pull @ np.swapaxes(x, 1, 2))
         delta_first = psi_at[-1].T @ last
         read_in.add(t, delta_first @ pull)
