@@ -5,7 +5,7 @@ largest of several: products add exponents, sums take the larger one. Two facts 
 probability there is: centred independent terms give $L^{1/2}$ times one of them [D1.2], aligned terms $L$ times [D1.3].
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from numbers import Rational
@@ -33,7 +33,7 @@ def _place(name: str) -> tuple[int, str, int, str]:
     return rank, family, int(index) if index.isdigit() else 0, name
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class Affine:
     r"""The exact function $c_0 + \sum_s c_s\,s$ of symbols $s$, such as $1 - \alpha - \gamma_1$.
 
@@ -52,25 +52,25 @@ class Affine:
     1 - alpha - gamma | 0 | 1/2
     """
 
-    constant: Fraction = Fraction(0)
-    terms: tuple[tuple[str, Fraction], ...] = ()
+    constant: Fraction
+    terms: tuple[tuple[str, Fraction], ...]
 
-    def __post_init__(self) -> None:
+    def __init__(self, constant: object = 0, terms: Iterable[tuple[str, object]] = ()) -> None:
         merged: dict[str, Fraction] = {}
-        for name, coefficient in self.terms:
+        for name, coefficient in terms:
             merged[name] = merged.get(name, Fraction(0)) + _fraction(coefficient)
-        object.__setattr__(self, "constant", _fraction(self.constant))
+        object.__setattr__(self, "constant", _fraction(constant))
         object.__setattr__(self, "terms", tuple((n, merged[n]) for n in sorted(merged, key=_place) if merged[n]))
 
     @classmethod
     def symbol(cls, name: str) -> "Affine":
         """The symbol `name` itself."""
-        return cls(Fraction(0), ((name, Fraction(1)),))
+        return cls(0, ((name, 1),))
 
     @classmethod
     def of(cls, value: "Exponent") -> "Affine":
         """`value` as an `Affine`; numbers become constants."""
-        return value if isinstance(value, Affine) else cls(_fraction(value))
+        return value if isinstance(value, Affine) else cls(value)
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -203,3 +203,102 @@ def _latex_symbol(name: str) -> str:
     family, _, index = name.partition("_")
     greek = family if family not in _FAMILIES else "\\" + family
     return f"{greek}_{{{index}}}" if index else greek
+
+
+def _largest(exponents: Iterable[Affine]) -> frozenset[Affine]:
+    """Without the pieces that lie below a parallel one."""
+    best: dict[tuple[tuple[str, Fraction], ...], Fraction] = {}
+    for e in exponents:
+        best[e.terms] = max(e.constant, best.get(e.terms, e.constant))
+    return frozenset(Affine(constant, terms) for terms, constant in best.items())
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Order:
+    r"""The order $\Theta(L^e)$ with $e = \max$ of exact exponents; products add, sums take the larger.
+
+    A sum of symbolic orders keeps all its pieces, since which is larger depends on the point; `at` decides. Orders form a
+    commutative semiring in which adding is idempotent: `Order()` is the zero and `Order(0)` the one.
+
+    Args:
+        exponents: the pieces; numbers, text such as "1/2", or `Affine`.
+
+    >>> alpha, gamma = Affine.symbol("alpha"), Affine.symbol("gamma")
+    >>> block = Order(-alpha) * (Order(0) + Order(-gamma))
+    >>> print(block, "|", block.at({"alpha": 1, "gamma": "-1/2"}), "|", Order(1) + Order("1/2"))
+    L^max(-alpha, -alpha - gamma) | -1/2 | L^1
+    """
+
+    pieces: frozenset[Affine]
+
+    def __init__(self, *exponents: Exponent) -> None:
+        object.__setattr__(self, "pieces", _largest(map(Affine.of, exponents)))
+
+    @property
+    def exponent(self) -> Affine:
+        """The exponent of an order with one piece.
+
+        Raises:
+            ValueError: the order is zero, or a sum whose larger term depends on symbols.
+        """
+        if len(self.pieces) != 1:
+            raise ValueError(f"{self} has {len(self.pieces)} exponents; evaluate it at a point")
+        return next(iter(self.pieces))
+
+    def at(self, point: Mapping[str, Number]) -> Fraction:
+        """The exact exponent at a point.
+
+        Raises:
+            ValueError: the order is zero, or a symbol has no value.
+        """
+        if not self.pieces:
+            raise ValueError("the zero order has no exponent")
+        return max(piece.at(point) for piece in self.pieces)
+
+    def substitute(self, values: Mapping[str, Exponent] | None = None, /, **more: Exponent) -> "Order":
+        """Replace symbols in every piece."""
+        return Order(*(piece.substitute(values, **more) for piece in self.pieces))
+
+    def __mul__(self, other: "Order") -> "Order":
+        return Order(*(a + b for a in self.pieces for b in other.pieces)) if isinstance(other, Order) else NotImplemented
+
+    def __add__(self, other: "Order") -> "Order":
+        return Order(*self.pieces, *other.pieces) if isinstance(other, Order) else NotImplemented
+
+    def __truediv__(self, other: "Order") -> "Order":
+        return self * other**-1 if isinstance(other, Order) else NotImplemented
+
+    def __pow__(self, power: Number) -> "Order":
+        if _fraction(power) < 0:
+            return Order(self.exponent * power)
+        return Order(*(piece * power for piece in self.pieces)) if self.pieces or _fraction(power) else Order(0)
+
+    def __str__(self) -> str:
+        if len(self.pieces) < 2:
+            return f"L^{_bracketed(str(self.exponent))}" if self.pieces else "0"
+        return f"L^max({', '.join(sorted(map(str, self.pieces)))})"
+
+    def __repr__(self) -> str:
+        return f"Order({', '.join(sorted(map(repr, self.pieces)))})"
+
+
+def _bracketed(text: str) -> str:
+    return text if text.isalnum() else f"({text})"
+
+
+def sum_independent(order: Order) -> Order:
+    r"""The sum of $L$ centred independent terms of one order: $\Theta(L^{e + 1/2})$ [D1.2].
+
+    >>> print(sum_independent(Order(-Affine.symbol("alpha"))))
+    L^(1/2 - alpha)
+    """
+    return order * Order("1/2")
+
+
+def sum_aligned(order: Order) -> Order:
+    r"""The sum of $L$ terms of one order that point the same way: $\Theta(L^{e + 1})$ [D1.3].
+
+    >>> print(sum_aligned(Order(-Affine.symbol("alpha")) * Order(-Affine.symbol("gamma"))))
+    L^(1 - alpha - gamma)
+    """
+    return order * Order(1)
