@@ -18,6 +18,8 @@ _FAMILIES = ("alpha", "gamma", "beta")
 
 
 def _fraction(value: object) -> Fraction:
+    if type(value) is Fraction:
+        return value
     if isinstance(value, bool) or not isinstance(value, str | Rational):
         raise TypeError(f'an exponent must be exact, got {value!r}: write it as a Fraction, or as text like "1/2"')
     try:
@@ -232,7 +234,8 @@ class Order:
     pieces: frozenset[Affine]
 
     def __init__(self, *exponents: Exponent) -> None:
-        object.__setattr__(self, "pieces", _largest(map(Affine.of, exponents)))
+        pieces = [Affine.of(e) for e in exponents]
+        object.__setattr__(self, "pieces", _largest(pieces) if len(pieces) > 1 else frozenset(pieces))
 
     @property
     def exponent(self) -> Affine:

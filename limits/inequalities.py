@@ -77,7 +77,7 @@ class Polyhedron:
     >>> alpha, gamma = Affine.symbol("alpha"), Affine.symbol("gamma")
     >>> wedge = Polyhedron((Inequality(1 - alpha - gamma, "<="), Inequality(gamma, "<="), Inequality(alpha - 1, "<=")))
     >>> print(wedge.simplified())
-    1 - alpha - gamma = 0 and gamma = 0
+    gamma = 0 and 1 - alpha = 0
     >>> wedge.holds({"alpha": 1, "gamma": 0}), wedge.is_empty
     (True, False)
     """
@@ -94,7 +94,7 @@ class Polyhedron:
         return not _satisfiable(self.inequalities)
 
     def __and__(self, other: "Polyhedron") -> "Polyhedron":
-        return Polyhedron(tuple(dict.fromkeys(self.inequalities + other.inequalities)))
+        return Polyhedron(tuple(_merged(self.inequalities + other.inequalities)))
 
     def without(self, other: "Polyhedron") -> "Iterator[Polyhedron]":
         """Disjoint convex pieces of the points that do not belong to `other`; empty ones are left out."""
@@ -111,7 +111,7 @@ class Polyhedron:
         for i in tuple(kept):
             if i.relation == "<=" and not _satisfiable([*kept, Inequality(i.form, "<")]):
                 kept[kept.index(i)] = Inequality(i.form, "=")
-        kept.sort(key=lambda i: i.relation != "=")
+        kept.sort(key=lambda i: (i.relation != "=", len(i.form.terms)))
         for i in reversed(kept):
             others = [other for other in kept if other is not i]
             if all(not _satisfiable([*others, *piece.inequalities]) for piece in i.negated().pieces):
@@ -191,6 +191,14 @@ class Condition:
         several = len(self.pieces) > 1
         said = (f"({p.latex()})" if several and len(p.inequalities) > 1 else p.latex() for p in self.pieces)
         return r" \;\lor\; ".join(said) or r"\bot"
+
+
+def _merged(inequalities: Iterable[Inequality]) -> Iterator[Inequality]:
+    """Without repetition, and with an equation for a function that is at most and at least zero."""
+    given = dict.fromkeys(inequalities)
+    tight = {i for i in given if i.relation == "<=" and Inequality(-i.form, "<=") in given}
+    merged = dict.fromkeys(Inequality(i._sides()[0], "=") if i in tight else i for i in given)
+    yield from (i for i in merged if i.relation != "<=" or not {Inequality(i.form, r) for r in "<="} & merged.keys())
 
 
 def _satisfiable(inequalities: Iterable[Inequality]) -> bool:

@@ -84,6 +84,27 @@ class Parametrization:
         initial = "" if self.initial == 0 else f", initial={_text(self.initial)}"
         return f"Parametrization(alpha={self.alpha}, gamma={_text(self.gamma)}{initial})"
 
+    def layers(self, block_depth: int) -> tuple[Fraction, tuple[Fraction, ...], tuple[Fraction, ...]]:
+        """(alpha, the gammas, the betas) of a block with `block_depth` layers; what is tied is repeated.
+
+        Raises:
+            ValueError: exponents were given for another number of layers.
+
+        >>> Parametrization(1, 0, ("1/2", 0)).layers(2)[2]
+        (Fraction(1, 2), Fraction(0, 1))
+        """
+        return Fraction(self.alpha), self._each("gamma", block_depth), self._each("initial", block_depth)
+
+    def _each(self, name: str, block_depth: int) -> tuple[Fraction, ...]:
+        value = getattr(self, name)
+        if not isinstance(value, tuple):
+            return (value,) * block_depth
+        if len(value) != block_depth:
+            has, give = ("one layer", "one") if block_depth == 1 else (f"{block_depth} layers", f"{block_depth}, or one for all")
+            several = "1 exponent" if len(value) == 1 else f"{len(value)} exponents"
+            raise ValueError(f"{name} has {several}, but a block of depth {block_depth} has {has}: give {give}")
+        return value
+
     def single(self) -> tuple[Fraction, Fraction, Fraction]:
         """(alpha, gamma, initial) of a block with one layer.
 
@@ -93,14 +114,8 @@ class Parametrization:
         >>> Parametrization(1, 0).single()
         (Fraction(1, 1), Fraction(0, 1), Fraction(0, 1))
         """
-        values = []
-        for name, value in (("gamma", self.gamma), ("initial", self.initial)):
-            if isinstance(value, tuple):
-                if len(value) != 1:
-                    raise ValueError(f"{name} has {len(value)} exponents, but a block of depth 1 has one layer: give one")
-                value = value[0]
-            values.append(value)
-        return Fraction(self.alpha), values[0], values[1]
+        alpha, (gamma,), (initial,) = self.layers(1)
+        return alpha, gamma, initial
 
     @property
     def sgd_exponent(self) -> Fraction:
