@@ -335,3 +335,53 @@ def phase_diagram(
 
 
 PICTURES = (".png", ".svg", ".pdf")
+
+
+@app.command()
+def design(
+    wishes: Annotated[list[str] | None, Argument(help="From the list above.", show_default=False, metavar="WISH")] = None,
+    block_depth: Annotated[int, Option("--block-depth", "-k", help="k, layers in a block.", metavar="K")] = 1,
+    fix: Annotated[
+        list[str] | None,
+        Option(help="Give exponents, such as beta=0, gamma_2=1/2 or gamma=0,1/2; may be repeated.", metavar="NAME=VALUE"),
+    ] = None,
+    tied: Annotated[bool, Option("--tied", help="All layers of a block share one gamma and one beta.")] = False,
+    not_centred: Annotated[
+        bool, Option("--not-centred", help="The initial branch has a mean: relu without mean subtraction.")
+    ] = False,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Exponents of depth that meet all wishes, or a proof that there are none.
+
+    A block of k layers is a L^-alpha times its layers, each as initialized, of order L^-beta_i, or updated, of order L^-gamma_i.
+    Summed over L blocks, the branches in which the layers in S take part with their update are of order L^e_S, and the initial
+    ones of order L^e_0, e_0 = 1/2 - alpha - sum_i beta_i. What can be wished is
+
+        stable                all e_S <= 0: features stay of order 1
+        nontrivial            some e_S >= 0: training goes somewhere
+        faithful              e_0 <= 0, beta_i = 0, gamma_i >= 0
+        feature-learning      stable, nontrivial, gamma_i >= 0
+        diverse               e_0 = 0: neighbouring blocks differ
+        interacting           e_S = 0 for two layers or more
+        layerwise-nonlinear   second order in updates stays
+        maximal               e_S = 0 for every single layer
+
+    The answer is every way to meet them, or wishes that exclude each other, none of which can be spared, with numbers by which
+    to multiply their inequalities so that they add up to a false one. With --not-centred, e_0 is 1/2 more; diverse stays.
+
+        limits design stable diverse interacting --block-depth 2
+        limits design stable faithful interacting --block-depth 2
+        limits design feature-learning diverse --fix beta=0
+    """
+    from limits.desiderata import design
+
+    fixed = dict(map(_fixed, fix or []))
+    found = design(*(wishes or []), block_depth=block_depth, centred=not not_centred, tied=tied, fixed=fixed)
+    Report(as_json=as_json).say(found.to_json(), lambda: str(found))
+
+
+def _fixed(text: str) -> tuple[str, str | tuple[str, ...]]:
+    name, equal, value = text.partition("=")
+    if not (name and equal and value):
+        raise ValueError(f"--fix takes an exponent and its value, such as beta=0, got {text!r}")
+    return name.strip(), tuple(value.split(",")) if "," in value else value
