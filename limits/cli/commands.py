@@ -259,8 +259,8 @@ def classify(
     A block of k layers is a L^-alpha times its layers, each as initialized, of order 1, or updated, of order L^-gamma_i. Summed
     over L blocks, the branches in which the layers in S take part with their update are of order L^e_S, with
 
-        e_0 = 1/2 - alpha                        initial weights are independent noise
-        e_S = 1 - alpha - sum_(i in S) gamma_i   updates are aligned
+        e_0 = 1/2 - alpha                        initial: independent
+        e_S = 1 - alpha - sum_(i in S) gamma_i   updates: aligned
 
     Training has a limit if none is positive. It is frozen unless some e_S = 0, and the blocks are alike unless e_0 = 0.
     With --not-centred, e_0 = 1 - alpha.
