@@ -60,7 +60,8 @@ class Affine:
     def __init__(self, constant: object = 0, terms: Iterable[tuple[str, object]] = ()) -> None:
         merged: dict[str, Fraction] = {}
         for name, coefficient in terms:
-            merged[name] = merged.get(name, Fraction(0)) + _fraction(coefficient)
+            c = _fraction(coefficient)
+            merged[name] = merged[name] + c if name in merged else c
         object.__setattr__(self, "constant", _fraction(constant))
         object.__setattr__(self, "terms", tuple((n, merged[n]) for n in sorted(merged, key=_place) if merged[n]))
 
@@ -119,8 +120,15 @@ class Affine:
     def substitute(self, values: Mapping[str, "Exponent"] | None = None, /, **more: "Exponent") -> "Affine":
         """Replace symbols by numbers or other functions; what is not named stays."""
         given = {**(values or {}), **more}
-        kept = tuple((name, c) for name, c in self.terms if name not in given)
-        return sum((Affine.of(given[name]) * c for name, c in self.terms if name in given), Affine(self.constant, kept))
+        constant, terms = self.constant, []
+        for name, c in self.terms:
+            if name not in given:
+                terms.append((name, c))
+                continue
+            value = Affine.of(given[name])
+            constant += c * value.constant
+            terms += [(n, c * d) for n, d in value.terms]
+        return Affine(constant, terms)
 
     def at(self, point: Mapping[str, Number]) -> Fraction:
         """The exact value at a point, which may name further symbols.
