@@ -1,7 +1,70 @@
 """Infinite-width-then-depth limits of residual networks: classify, simulate, recurse, solve, compare."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from limits import data as data
+    from limits import plots as plots
+    from limits.compare import ladder as ladder
+    from limits.cost import estimate as estimate
+    from limits.deep import (
+        NoLimitError as NoLimitError,
+    )
+    from limits.deep import (
+        ToleranceWarning as ToleranceWarning,
+    )
+    from limits.deep import (
+        UnresolvedError as UnresolvedError,
+    )
+    from limits.deep import (
+        solve as solve,
+    )
+    from limits.desiderata import Feasible as Feasible
+    from limits.desiderata import Impossible as Impossible
+    from limits.desiderata import design as design
+    from limits.finite import DivergenceWarning as DivergenceWarning
+    from limits.finite import simulate as simulate
+    from limits.parametrization import (
+        COMPLETEP as COMPLETEP,
+    )
+    from limits.parametrization import (
+        DEPTH_MUP as DEPTH_MUP,
+    )
+    from limits.parametrization import (
+        NEURAL_ODE as NEURAL_ODE,
+    )
+    from limits.parametrization import (
+        Parametrization as Parametrization,
+    )
+    from limits.parametrization import (
+        raw_exponents as raw_exponents,
+    )
+    from limits.problem import SGD as SGD
+    from limits.problem import Problem as Problem
+    from limits.problem import ResNet as ResNet
+    from limits.recipes import decode as decode
+    from limits.record import Record as Record
+    from limits.regimes import (
+        PhaseDiagram as PhaseDiagram,
+    )
+    from limits.regimes import (
+        Regime as Regime,
+    )
+    from limits.regimes import (
+        classify as classify,
+    )
+    from limits.regimes import (
+        conditions as conditions,
+    )
+    from limits.regimes import (
+        phase_diagram as phase_diagram,
+    )
+    from limits.training import DivergedError as DivergedError
+    from limits.trajectory import FileFormatError as FileFormatError
+    from limits.trajectory import Interrupted as Interrupted
+    from limits.trajectory import Trajectory as Trajectory
+    from limits.wide import recurse as recurse
 
 __version__ = "0.1.0"
 
@@ -9,10 +72,15 @@ _HOMES = {
     "COMPLETEP": "parametrization",
     "DEPTH_MUP": "parametrization",
     "DivergedError": "training",
+    "DivergenceWarning": "finite",
+    "Feasible": "desiderata",
     "FileFormatError": "trajectory",
+    "Impossible": "desiderata",
+    "Interrupted": "trajectory",
     "NEURAL_ODE": "parametrization",
     "NoLimitError": "deep",
     "Parametrization": "parametrization",
+    "PhaseDiagram": "regimes",
     "Problem": "problem",
     "Record": "record",
     "Regime": "regimes",
@@ -22,18 +90,57 @@ _HOMES = {
     "Trajectory": "trajectory",
     "UnresolvedError": "deep",
     "classify": "regimes",
+    "conditions": "regimes",
+    "decode": "recipes",
+    "design": "desiderata",
     "estimate": "cost",
     "ladder": "compare",
+    "phase_diagram": "regimes",
+    "raw_exponents": "parametrization",
     "recurse": "wide",
     "simulate": "finite",
     "solve": "deep",
 }
+_ROOMS = ("data", "plots")
 
-__all__ = [*_HOMES, "__version__"]
+__all__ = [
+    "COMPLETEP",
+    "DEPTH_MUP",
+    "NEURAL_ODE",
+    "SGD",
+    "DivergedError",
+    "DivergenceWarning",
+    "Feasible",
+    "FileFormatError",
+    "Impossible",
+    "Interrupted",
+    "NoLimitError",
+    "Parametrization",
+    "PhaseDiagram",
+    "Problem",
+    "Record",
+    "Regime",
+    "ResNet",
+    "ToleranceWarning",
+    "Trajectory",
+    "UnresolvedError",
+    "__version__",
+    "classify",
+    "conditions",
+    "decode",
+    "design",
+    "estimate",
+    "ladder",
+    "phase_diagram",
+    "raw_exponents",
+    "recurse",
+    "simulate",
+    "solve",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("data", "plots"):
+    if name in _ROOMS:
         return import_module(f"limits.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'limits' has no attribute {name!r}")
@@ -43,4 +150,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_ROOMS])

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
 from numbers import Integral, Rational, Real
+
+from limits.exponents import Order
 
 Exact = int | str | float | Rational
 """What an exponent may be written as; stored as `Fraction`."""
@@ -84,6 +87,27 @@ class Parametrization:
         initial = "" if self.initial == 0 else f", initial={_text(self.initial)}"
         return f"Parametrization(alpha={self.alpha}, gamma={_text(self.gamma)}{initial})"
 
+    def layers(self, block_depth: int) -> tuple[Fraction, tuple[Fraction, ...], tuple[Fraction, ...]]:
+        """(alpha, the gammas, the betas) of a block with `block_depth` layers; what is tied is repeated.
+
+        Raises:
+            ValueError: exponents were given for another number of layers.
+
+        >>> Parametrization(1, 0, ("1/2", 0)).layers(2)[2]
+        (Fraction(1, 2), Fraction(0, 1))
+        """
+        return Fraction(self.alpha), self._each("gamma", block_depth), self._each("initial", block_depth)
+
+    def _each(self, name: str, block_depth: int) -> tuple[Fraction, ...]:
+        value = getattr(self, name)
+        if not isinstance(value, tuple):
+            return (value,) * block_depth
+        if len(value) != block_depth:
+            has, give = ("one layer", "one") if block_depth == 1 else (f"{block_depth} layers", f"{block_depth}, or one for all")
+            several = "1 exponent" if len(value) == 1 else f"{len(value)} exponents"
+            raise ValueError(f"{name} has {several}, but a block of depth {block_depth} has {has}: give {give}")
+        return value
+
     def single(self) -> tuple[Fraction, Fraction, Fraction]:
         """(alpha, gamma, initial) of a block with one layer.
 
@@ -93,14 +117,8 @@ class Parametrization:
         >>> Parametrization(1, 0).single()
         (Fraction(1, 1), Fraction(0, 1), Fraction(0, 1))
         """
-        values = []
-        for name, value in (("gamma", self.gamma), ("initial", self.initial)):
-            if isinstance(value, tuple):
-                if len(value) != 1:
-                    raise ValueError(f"{name} has {len(value)} exponents, but a block of depth 1 has one layer: give one")
-                value = value[0]
-            values.append(value)
-        return Fraction(self.alpha), values[0], values[1]
+        alpha, (gamma,), (initial,) = self.layers(1)
+        return alpha, gamma, initial
 
     @property
     def sgd_exponent(self) -> Fraction:
@@ -118,3 +136,89 @@ DEPTH_MUP = Parametrization("1/2", "1/2")
 
 NEURAL_ODE = COMPLETEP = Parametrization(1, 0)
 """CompleteP (CP), the "neural ODE" point of TP6."""
+
+
+OPTIMIZERS = {"sgd": True, "momentum": True, "adam": False, "adamw": False, "signsgd": False, "muon": False}
+"""Whether an update scales with the gradient; Adam, sign and orthogonalised updates do not depend on its size."""
+
+
+@dataclass(frozen=True)
+class RawExponents:
+    r"""What to write into a training script: powers of $L$, layer by layer.
+
+    Attributes:
+        optimizer: its name.
+        multiplier: the block multiplier is $\Theta(L^{\texttt{multiplier}})$.
+        lr: the raw learning rates are $\Theta(L^{\texttt{lr}})$.
+        gradient: the gradients of the layers are $\Theta(L^{\texttt{gradient}})$, as initialized.
+        epsilon: Adam's $\varepsilon$ must follow the gradient, $\Theta(L^{\texttt{epsilon}})$; None for other optimizers.
+    """
+
+    optimizer: str
+    multiplier: Fraction
+    lr: tuple[Fraction, ...]
+    gradient: tuple[Fraction, ...]
+    epsilon: tuple[Fraction, ...] | None
+
+
+def raw_exponents(parametrization: Parametrization, optimizer: str = "sgd", block_depth: int = 1) -> RawExponents:
+    r"""The raw learning rates that make every layer's update $\Theta(L^{-\gamma_i})$.
+
+    The chain rule takes the gradient of a layer through the multiplier and the other layers of its block, all as
+    initialized: $g_i = \Theta(L^{-\alpha}) \prod_{j\ne i}\Theta(L^{-\beta_j})$. Descent and momentum multiply it, so their rate
+    is $L^{-\gamma_i} / g_i$; Adam, AdamW, signSGD and Muon divide by its size, so theirs is $L^{-\gamma_i}$, and Adam's
+    $\varepsilon$ is as small beside the gradient at every depth only if it is $\Theta(g_i)$. In width, with entries of
+    variance $1/n$, the rates of SGD and Muon do not depend on $n$; those of Adam and signSGD are $n^{-1}$, as is $\varepsilon$.
+
+    Args:
+        parametrization: the exponents.
+        optimizer: "sgd", "momentum", "adam", "adamw", "signsgd" or "muon".
+        block_depth: $k$, layers in a block.
+
+    Raises:
+        ValueError: another optimizer, or exponents for another number of layers.
+
+    Source: TP6, Table 1 and Def. 6.1; for $k \ge 2$ the division by the other layers' initial sizes is ours.
+
+    >>> [(name, str(raw_exponents(DEPTH_MUP, name).lr[0])) for name in ("sgd", "adam")]
+    [('sgd', '0'), ('adam', '-1/2')]
+    """
+    alpha, gammas, _ = parametrization.layers(block_depth)
+    scales = _scales(optimizer)
+    sizes = gradients(parametrization, block_depth)
+    rates = (Order(-gamma) / size if scales else Order(-gamma) for gamma, size in zip(gammas, sizes, strict=True))
+    gradient = tuple(size.at({}) for size in sizes)
+    epsilon = gradient if optimizer in ("adam", "adamw") else None
+    return RawExponents(optimizer, -alpha, tuple(rate.at({}) for rate in rates), gradient, epsilon)
+
+
+def effective(
+    optimizer: str, *, alpha: Exact, lr: Exact | tuple[Exact, ...], initial: Exact | tuple[Exact, ...] = 0, block_depth: int = 1
+) -> Parametrization:
+    r"""The parametrization of a script whose raw learning rates are $\Theta(L^{\texttt{lr}})$: `raw_exponents`, read backwards.
+
+    >>> effective("adam", alpha="1/2", lr=0)
+    Parametrization(alpha=1/2, gamma=0)
+    """
+    scales = _scales(optimizer)
+    sizes = gradients(Parametrization(alpha, 0, initial), block_depth)
+    rates = Parametrization(alpha, lr).layers(block_depth)[1]
+    gammas = tuple(-(Order(rate) * size if scales else Order(rate)).at({}) for rate, size in zip(rates, sizes, strict=True))
+    return Parametrization(alpha, gammas[0] if len(set(gammas)) == 1 else gammas, initial)
+
+
+def gradients(parametrization: Parametrization, block_depth: int = 1) -> tuple[Order, ...]:
+    r"""The orders of the gradients of a block's layers: the multiplier times the other layers' initial sizes.
+
+    >>> gradients(Parametrization(1, 0, (0, "1/2")), 2)
+    (Order(Affine(-3/2)), Order(Affine(-1)))
+    """
+    alpha, _, betas = parametrization.layers(block_depth)
+    others = [betas[:i] + betas[i + 1 :] for i in range(block_depth)]
+    return tuple(prod((Order(-beta) for beta in rest), start=Order(-alpha)) for rest in others)
+
+
+def _scales(optimizer: str) -> bool:
+    if optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
+    return OPTIMIZERS[optimizer]

@@ -1,0 +1,105 @@
+"""How an argument is laid out: as text for a terminal, or as LaTeX."""
+
+import re
+import textwrap
+from typing import Any
+
+import sympy as sp
+from sympy.printing.pretty.pretty import PrettyPrinter
+from sympy.printing.pretty.stringpict import prettyForm, stringPict
+
+WIDTH = 110
+
+
+class Writer:
+    """How an argument is laid out; `Text` and `Latex` say how."""
+
+    def prose(self, text: str) -> list[str]:
+        raise NotImplementedError
+
+    def equation(self, sides: tuple[sp.Expr, ...], sign: str = "=") -> list[str]:
+        raise NotImplementedError
+
+    def inline(self, symbol: sp.Symbol) -> str:
+        return f"${sp.latex(symbol)}$"
+
+
+class Text(Writer):
+    """For a terminal."""
+
+    def prose(self, text: str) -> list[str]:
+        return ["", *textwrap.wrap(plain(text), WIDTH, initial_indent="  ", subsequent_indent="  ")]
+
+    def equation(self, sides: tuple[sp.Expr, ...], sign: str = "=") -> list[str]:
+        sign = f" { {'<=': '≤', '>=': '≥'}.get(sign, sign) } "
+        printer = PrettyPrinter({"use_unicode": True, "wrap_line": False})
+        drawn = [printer._print(side) for side in sides]
+        joined = prettyForm(*stringPict.next(drawn[0], *[part for d in drawn[1:] for part in (sign, d)]))
+        pictures = (
+            [joined] if joined.width() <= WIDTH else [drawn[0], *(prettyForm(*stringPict.next(sign, d)) for d in drawn[1:])]
+        )
+        return ["", *(f"      {line}".rstrip() for picture in pictures for line in picture.render(wrap_line=False).split("\n"))]
+
+    def document(self, title: str, opening: str, claims: tuple[Any, ...], counts: list[int]) -> str:
+        lines = [plain(title), "=" * len(plain(title)), *self.prose(opening)]
+        for claim, count in zip(claims, counts, strict=True):
+            lines += ["", "", *textwrap.wrap(f"[{claim.id}] {plain(claim.statement)}", WIDTH), f"Status: {_status(claim)}."]
+            lines += [line for step in claim.steps for line in step.lines(self)]
+            lines += ["", f"  [{claim.id}] checked: {count} steps repeated by machine."]
+        return "\n".join(lines)
+
+
+class Latex(Writer):
+    """A LaTeX document."""
+
+    def prose(self, text: str) -> list[str]:
+        return ["", *textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)]
+
+    def equation(self, sides: tuple[sp.Expr, ...], sign: str = "=") -> list[str]:
+        sign = {"<=": r"\le", ">=": r"\ge", ":=": ":="}.get(sign, sign)
+        first, *rest = (sp.latex(side) for side in sides)
+        if len(first) + sum(map(len, rest)) < 160:
+            return [rf"\[ {f' {sign} '.join([first, *rest])} \]"]
+        return [r"\begin{align*}", f"{first} " + " \\\\\n".join(f"&{sign} {side}" for side in rest), r"\end{align*}"]
+
+    def document(self, title: str, opening: str, claims: tuple[Any, ...], counts: list[int]) -> str:
+        lines = [r"\documentclass{article}", r"\usepackage{amsmath,amssymb}", r"\begin{document}", rf"\section*{{{title}}}"]
+        lines += self.prose(opening)
+        for claim, count in zip(claims, counts, strict=True):
+            lines += ["", rf"\paragraph{{[{claim.id}]}} \emph{{{claim.statement}}} Status: {_status(claim)}."]
+            lines += [line for step in claim.steps for line in step.lines(self)]
+            lines += ["", f"[{claim.id}] checked: {count} steps repeated by machine."]
+        return "\n".join([*lines, r"\end{document}"])
+
+
+def _status(claim: Any) -> str:
+    words = {"proved": "proved here", "heuristic": "heuristic", "cited": "cited"}[claim.status]
+    return f"{words} ({claim.scope})" if claim.scope else words
+
+
+LETTERS = dict(zip(
+    ("alpha", "beta", "gamma", "delta", "epsilon", "eta", "kappa", "lambda", "mu", "xi", "pi", "rho", "sigma", "phi", "chi"),
+    "αβγδεηκλμξπρσφχ", strict=True,
+))  # fmt: skip
+SIGNS = {
+    "Theta": "Θ", "Delta": "Δ", "infty": "∞", "langle": "<", "rangle": ">", "partial": "∂", "emptyset": "∅", "sum": "Σ",
+    "int": "∫", "sqrt": "√", "odot": "⊙", "cdot": "·", "ldots": "…", "cdots": "⋯", "top": "T", "tilde": "~", "mathrm": "",
+    "le": " ≤ ", "ge": " ≥ ", "to": " → ", "neq": " ≠ ", "in": " ∈ ", "notin": " ∉ ", "log": "log ", "exp": "exp", "cos": "cos",
+    "subset": " ⊂ ",
+}  # fmt: skip
+COMMANDS = LETTERS | SIGNS
+"""TeX commands of the prose, as they read in plain text."""
+
+
+def plain(text: str) -> str:
+    """TeX inside `$...$` as plain text; raises KeyError for a command that has no plain form."""
+    return re.sub("  +", " ", re.sub(r"\$([^$]*)\$", lambda math: _plain_math(math[1]), text))
+
+
+def _plain_math(tex: str) -> str:
+    tex = re.sub(r"\\tfrac(\d)(\d)", r"\1/\2", tex)
+    for command, word in ((r"\hat W", "Ŵ"), (r"\{", "("), (r"\}", ")"), (r"\,", " ")):
+        tex = tex.replace(command, word)
+    tex = re.sub(r"\\([A-Za-z]+)(?: (?=[A-Za-z]))?", lambda command: COMMANDS[command[1]], tex)
+    tex = re.sub(r"([\^_])\{([^{}]*)\}", lambda m: m[1] + (m[2] if len(m[2]) == 1 else f"({m[2]})"), tex)
+    return re.sub(" +", " ", re.sub(r"\{([^{}]*)\}", r"\1", tex)).replace("log (", "log(")

@@ -1,0 +1,143 @@
+r"""The regimes as a partition of the $(\alpha, \gamma)$ plane into convex pieces (TP6, Figure 1)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from limits.exponents import Affine
+from limits.inequalities import Condition, Polyhedron
+from limits.parametrization import Exact, exact
+from limits.regimes.criteria import conditions
+
+Corner = tuple[Fraction, Fraction]
+Box = tuple[tuple[Exact, Exact], tuple[Exact, Exact]]
+
+
+class Region(NamedTuple):
+    """A regime and the disjoint convex pieces of the plane where it holds."""
+
+    name: str
+    pieces: tuple[Polyhedron, ...]
+
+    def __str__(self) -> str:
+        return "\n".join([self.name, *(f"  {piece}" for piece in self.pieces)])
+
+
+@dataclass(frozen=True)
+class PhaseDiagram:
+    r"""Regions of the $(\alpha, \gamma)$ plane, for blocks of `block_depth` layers with one $\gamma$ and $\beta = 0$.
+
+    Attributes:
+        block_depth: k, layers in a block.
+        regions: pairs (name, convex pieces as exact inequalities); every point belongs to exactly one piece.
+    """
+
+    block_depth: int
+    regions: tuple[Region, ...]
+
+    def region(self, alpha: Exact, gamma: Exact) -> str:
+        """The name of the regime at a point.
+
+        >>> phase_diagram().region("3/4", "1/4")
+        'redundant'
+        """
+        point = {"alpha": exact(alpha, "alpha"), "gamma": exact(gamma, "gamma")}
+        return next(name for name, pieces in self.regions if any(piece.holds(point) for piece in pieces))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.regions))
+
+    def to_json(self) -> dict[str, Any]:
+        """The regions and their inequalities, in terms of JSON."""
+        regions = [{"name": name, "pieces": [[str(i) for i in p.inequalities] for p in pieces]} for name, pieces in self.regions]
+        return {"block_depth": self.block_depth, "regions": regions}
+
+
+def phase_diagram(*, block_depth: int = 1) -> PhaseDiagram:
+    r"""The regimes of all exponents $(\alpha, \gamma)$, as exact pieces of the plane.
+
+    A point belongs to the first regime that applies, in the order of `Regime.name`; the pieces are cut from the
+    `conditions` of the verdicts, so they are disjoint and cover the plane.
+
+    Args:
+        block_depth: $k$, layers in a block; all share one $\gamma$.
+
+    Raises:
+        ValueError: a block depth that is no whole number between 1 and 12.
+
+    Source: TP6, Figure 1, for $k = 1$.
+
+    >>> print(phase_diagram())
+    unstable at initialization
+      1/2 - alpha > 0
+    unstable during training
+      1/2 - alpha <= 0 and 1 - alpha - gamma > 0
+    trivial
+      1/2 - alpha <= 0 and 1 - alpha - gamma < 0
+    unfaithful
+      1 - alpha - gamma = 0 and gamma < 0
+    redundant
+      1 - alpha - gamma = 0 and gamma >= 0 and 1/2 - alpha < 0
+    feature learning and diverse
+      1/2 - alpha = 0 and 1 - alpha - gamma = 0
+    """
+    asked = {name: c.substitute(beta=0).simplified() for name, c in conditions(block_depth=block_depth).items()}
+    regimes = {
+        "unstable at initialization": asked["stable_at_initialization"].negated(),
+        "unstable during training": asked["stable_during_training"].negated(),
+        "trivial": asked["nontrivial"].negated(),
+        "unfaithful": asked["faithful_during_training"].negated(),
+        "redundant": asked["redundant"],
+        "feature learning and diverse": asked["diverse"],
+    }
+    regions, left = [], [Polyhedron()]
+    for name, condition in regimes.items():
+        found, left = _cut(left, condition)
+        regions.append(Region(name, tuple(piece.simplified() for piece in found)))
+    if left:
+        raise AssertionError(f"the regimes do not cover {left[0]}")
+    return PhaseDiagram(block_depth, tuple(regions))
+
+
+def _cut(pieces: list[Polyhedron], condition: Condition) -> tuple[list[Polyhedron], list[Polyhedron]]:
+    """What of some disjoint pieces satisfies a condition, and what does not, again in disjoint pieces."""
+    inside: list[Polyhedron] = []
+    for part in condition.pieces:
+        inside += [both for piece in pieces if not (both := piece & part).is_empty]
+        pieces = [rest for piece in pieces for rest in piece.without(part)]
+    return inside, pieces
+
+
+def corners(piece: Polyhedron, box: Box) -> tuple[Corner, ...]:
+    r"""The vertices of a piece's closure inside a box of the $(\alpha, \gamma)$ plane, in order around it, exactly.
+
+    A polygon has three or more, a segment two, a point one, and what lies outside none.
+
+    Args:
+        piece: inequalities in alpha and gamma.
+        box: the ranges of alpha and of gamma.
+
+    >>> trivial = phase_diagram().regions[2].pieces[0]
+    >>> [(str(alpha), str(gamma)) for alpha, gamma in corners(trivial, ((0, 1), (0, 1)))]
+    [('1', '0'), ('1', '1'), ('1/2', '1'), ('1/2', '1/2')]
+    """
+    (west, east), (south, north) = ((exact(v, "box") for v in side) for side in box)
+    polygon = [(west, south), (east, south), (east, north), (west, north)]
+    for inequality in piece.inequalities:
+        polygon = list(_clipped(polygon, inequality.form))
+        if inequality.relation == "=":
+            polygon = list(_clipped(polygon, -inequality.form))
+    return tuple(dict.fromkeys(polygon))
+
+
+def _clipped(polygon: list[Corner], form: Affine) -> Iterator[Corner]:
+    """The part of a polygon where a form is at most zero."""
+    values = [form.at({"alpha": a, "gamma": g}) for a, g in polygon]
+    for (p, v), (q, w) in pairwise([*zip(polygon, values, strict=True), *zip(polygon[:1], values[:1], strict=True)]):
+        if v <= 0:
+            yield p
+        if v * w < 0:
+            t = v / (v - w)
+            yield (p[0] + t * (q[0] - p[0]), p[1] + t * (q[1] - p[1]))
