@@ -1,6 +1,6 @@
 """Compare the rungs: errors from finite to wide and from wide to deep, with their measured rates."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,8 @@ Progress = Callable[[int, int], None]
 Numbers = Sequence[float] | np.ndarray
 CONFIDENCE = 1.96
 """Standard errors in a 95 % confidence interval."""
+ASYMPTOTIC = 0.2
+"""Distance of the last measured slope from -1 at which more blocks are advised."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,9 +183,13 @@ class Ladder:
             interval = (f" ± {law.exponent_error:.3f}", " (95 %, over seeds)") if np.all(law.spread > 0) else ("", "")
             lines.append(f"finite -> wide: error ~ n^({law.exponent:.3f}{interval[0]}){interval[1]}; expected n^(-1/2)")
         if law := self.depth_law():
-            local = ", ".join(f"{e:.3f}" for e in law.local_exponents())
-            expected = "; expected L^(-1)" if self.depth_order else ""
-            lines.append(f"wide -> deep:   error ~ L^({law.exponent:.3f}), by doubling {local}{expected}")
+            local, powers = law.local_exponents(), _in_powers_of_depth(self.problem.parametrization)
+            by_doubling = ", ".join(f"{e:.3f}" for e in local)
+            lines.append(
+                f"wide -> deep:   error ~ L^({law.exponent:.3f}), by doubling {by_doubling}{'; expected L^(-1)' * powers}"
+            )
+            if powers and abs(local[-1] + 1) > ASYMPTOTIC:
+                lines.append(f"                L = {law.sizes[-1]:.0f} is not yet deep enough for that rate: take more blocks")
         if (far := self.extrapolation_error()) is not None:
             lines.append(f"wide extrapolated to L = ∞ (Richardson) differs from deep by {far:.1e}")
         if self.no_limit:
@@ -217,7 +223,7 @@ def ladder(
     widths: Sequence[int] = (64, 128, 256, 512),
     blocks: Sequence[int] = (8, 16, 32, 64, 128, 256),
     finite_blocks: int = 16,
-    seeds: int = 32,
+    seeds: int = 64,
     seed: int = 0,
     tol: float = 1e-10,
     record: Record | None = None,
@@ -250,12 +256,12 @@ def ladder(
         Interrupted: on Ctrl-C, with a partial `Ladder` of the finished runs; a plain KeyboardInterrupt if there are none.
         DivergedError: no run at all stayed in the range of numbers.
     """
-    sizes = sorted({whole(L, "blocks") for L in blocks} | {whole(finite_blocks, "finite_blocks")})
+    sizes = sorted({*_sizes(blocks, "blocks"), whole(finite_blocks, "finite_blocks")})
     none = Record(kinds=())
     finite = {"blocks": finite_blocks, "seeds": seeds, "seed": seed, "backend": backend, "device": device, "dtype": dtype}
     runs: dict[tuple[str, int], dict[str, Any]] = {("deep", 0): {"tol": tol, "record": record or _profile(problem)}}
     runs |= {("wide", L): {"blocks": L, "record": record or none} for L in sizes}
-    for n in sorted({whole(n, "width") for n in widths}):
+    for n in _sizes(widths, "widths"):
         runs["finite", n] = {"width": n, "record": record or none, **finite}
     done: dict[tuple[str, int], Trajectory | Unanswered] = {}
     report = progress or (lambda done, total: None)
@@ -327,6 +333,12 @@ def _results(problem: Problem, runs: Mapping[tuple[str, int], dict[str, Any]], e
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _sizes(values: object, name: str) -> list[int]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be several whole numbers, got {values!r}: write {name}=[{values}]")
+    return sorted({whole(value, name) for value in values})
 
 
 def _rms(values: np.ndarray) -> float:

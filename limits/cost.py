@@ -86,7 +86,7 @@ def estimate(
     """
     if rung not in RUNGS:
         raise ValueError(f"rung must be one of {', '.join(RUNGS)}, got {rung!r}")
-    record = record or Record()
+    record = Record.of(record, problem)
     if rung == "simulate":
         sizes = {
             "width": _needed(width, "width", rung),

@@ -39,6 +39,10 @@ class Dataset:
     probe_targets: np.ndarray | None = None
     description: str = ""
 
+    def __repr__(self) -> str:
+        probes = "" if self.probes is None else f", {len(self.probes)} probes"
+        return f"Dataset({len(self.inputs)} samples{probes}, {self.inputs.shape[1]} inputs, {self.loss}: {self.description})"
+
     def problem(
         self,
         model: ResNet,

@@ -24,8 +24,8 @@ def losses(axes: Any, ladder: Ladder) -> Any:
         axes.plot(steps, run.losses, color=FINITE, alpha=shade, lw=1.2, marker="o", ms=3, label=label)
         if run.samples is not None and run.samples.shape[0] > 1 and n == max(ladder.finite):
             low, high = np.quantile(_seed_losses(run), [0.1, 0.9], axis=0)
-            axes.fill_between(steps, low, high, color=FINITE, alpha=0.15, lw=0, label="80 % of its seeds")
-    chosen = _few(sorted(ladder.wide))
+            axes.fill_between(steps, low, high, color=FINITE, alpha=0.15, lw=0, label=f"80 % of the seeds at n = {n}")
+    chosen = sorted({*_few(sorted(ladder.wide), 3), ladder.finite_blocks} & set(ladder.wide))
     for L, shade in zip(chosen, _shades(len(chosen)), strict=True):
         axes.plot(steps, ladder.wide[L].losses, color=WIDE, alpha=shade, lw=1.4, label=f"wide, n = ∞, L = {L}")
     if ladder.deep is not None:
@@ -69,7 +69,9 @@ def outputs(axes: Any, ladder: Ladder, samples: int = 3) -> Any:
             style = {"color": FINITE, "fmt": "o", "ms": 3.5, "lw": 1, "capsize": 2}
             names["finite, mean ± 95 %"] = axes.errorbar(steps, run.outputs[:, i, 0], yerr=half, **style)
         if ladder.finite_blocks in ladder.wide:
-            (names["wide"],) = axes.plot(steps, ladder.wide[ladder.finite_blocks].outputs[:, i, 0], color=WIDE, lw=1.4)
+            (names[f"wide, L = {ladder.finite_blocks}"],) = axes.plot(
+                steps, ladder.wide[ladder.finite_blocks].outputs[:, i, 0], color=WIDE, lw=1.4
+            )
         if ladder.deep is not None:
             (names["deep"],) = axes.plot(steps, ladder.deep.outputs[:, i, 0], color=DEEP, lw=1.6, ls="--")
     title = f"Outputs of {min(samples, len(ladder.problem.evaluated))} samples"

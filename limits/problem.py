@@ -213,6 +213,14 @@ class Problem:
     probes: Any = None
     probe_targets: Any = None
 
+    def __repr__(self) -> str:
+        exponents = f"alpha={self.parametrization.alpha}, gamma={self.parametrization.gamma}"
+        probes = "" if self.probes is None else f", {len(self.probes)} probes"
+        return (
+            f"Problem({self.n_samples} samples{probes}, {self.d_in} inputs, {self.d_out} outputs, {self.loss}, "
+            f"{self.steps} steps, {exponents})"
+        )
+
     def __post_init__(self) -> None:
         for name, kind in (("model", ResNet), ("parametrization", Parametrization), ("optimizer", SGD)):
             expect(getattr(self, name), kind, name)

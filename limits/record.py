@@ -12,6 +12,7 @@ from limits.problem import Problem, expect
 
 KINDS = ("feature", "gradient", "two_depth", "response")
 LARGEST_RECORD = 10**9
+MODEST_RECORD = 2 * 10**7
 
 
 def _indices(value: object, count: int, name: str) -> Int[np.ndarray, " k"]:
@@ -115,16 +116,28 @@ class Record:
 
     @staticmethod
     def of(record: "Record | None", problem: Problem) -> "Record":
-        """The record of a run: the default if there is none, checked against the problem.
+        """The record of a run, checked against the problem; without one, the default as far as it is small.
+
+        The default is the feature kernel at five depths; where it would exceed 20 MB, of the first eight samples only, and
+        where that would too, at 33 evenly spaced steps.
 
         Raises:
             TypeError: `record` is no Record, or `problem` no Problem.
             ValueError: more than 1 GB would be recorded.
         """
         expect(problem, Problem, "problem")
-        expect(record := record or Record(), Record, "record")
+        if record is None:
+            return Record._modest(problem)
+        expect(record, Record, "record")
         record.check(problem)
         return record
+
+    @staticmethod
+    def _modest(problem: Problem) -> "Record":
+        few = range(min(8, len(problem.evaluated)))
+        steps = np.unique(np.linspace(0, problem.steps, 33).astype(int)).tolist()
+        choices = (Record(), Record(samples=few), Record(samples=few, steps=steps))
+        return next((record for record in choices if record.size(problem) <= MODEST_RECORD), choices[-1])
 
     def check(self, problem: Problem) -> None:
         """Refuse a record of more than 1 GB.

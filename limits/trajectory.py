@@ -133,11 +133,16 @@ class Trajectory:
         except (FileFormatError, OSError):
             raise
         except Exception as fault:  # a damaged file can fail anywhere: in zip, in zlib, in numpy's parser of array headers
-            raise FileFormatError(f"{path} is not a trajectory saved by limits, or is damaged: {fault}") from fault
+            raise FileFormatError(
+                f"{path} is not a trajectory saved by limits, or is damaged: {str(fault).split(' This file')[0]}"
+            ) from fault
 
     def to_xarray(self) -> Any:
         """An `xarray.Dataset` with named dimensions and coordinates (needs the extra `xarray`)."""
-        import xarray
+        try:
+            import xarray
+        except ImportError:
+            raise ImportError("to_xarray needs a package that is missing: pip install depth-limits[xarray]") from None
 
         step, sample = np.arange(len(self.losses)), np.arange(self.outputs.shape[1])
         coords = {

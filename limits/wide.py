@@ -39,7 +39,7 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
     Args:
         problem: what to train; any exponents, stable or not.
         blocks: L, the number of residual blocks.
-        record: which kernels to keep; the feature kernel at five depths by default.
+        record: which kernels to keep; by default the feature kernel at five depths, of eight samples where there are many.
         progress: called as progress(done, total) after every step.
 
     Returns:

@@ -158,7 +158,7 @@ def compare(
     widths: Sizes = "64,128,256,512",
     blocks: Sizes = "8,16,32,64,128,256",
     finite_blocks: Annotated[int, Option(help="Blocks of the finite networks.")] = 16,
-    seeds: Seeds = 32,
+    seeds: Seeds = 64,
     seed: Seed = 0,
     tol: Tolerance = 1e-10,
     backend: Backend = "numpy",

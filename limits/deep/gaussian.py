@@ -161,12 +161,15 @@ def _solve_directly(change: Change, edge: Array, inward: Array, shape: tuple[int
     matrix = np.eye(2 * q * size) - np.einsum("ij,jab->ibja", inward, operator).reshape(2 * q * size, -1)
     right = _side_by_side(edge[:, None]) + np.tensordot(inward, source, 1)
     right = right.swapaxes(1, 2).reshape(-1, new)
-    if not np.all(np.isfinite(matrix)):
+    if not (np.all(np.isfinite(matrix)) and np.all(np.isfinite(right))):
         raise UnconvergedError
     factors = lu_factor(matrix)
     solution = lu_solve(factors, right)
     for _ in range(REFINEMENTS):  # else components much smaller than the largest would be lost
-        solution += lu_solve(factors, right - matrix @ solution)
+        residual = right - matrix @ solution
+        if not np.all(np.isfinite(residual)):
+            raise UnconvergedError
+        solution += lu_solve(factors, residual)
     if not np.all(np.isfinite(solution)):
         raise UnconvergedError
     y = solution.reshape(q, 2, size, new).transpose(1, 0, 3, 2)

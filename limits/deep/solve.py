@@ -53,7 +53,7 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
     Args:
         problem: what to train.
         tol: error allowed in outputs and recorded kernels, relative to the larger of 1 and their largest value.
-        record: which kernels to keep; the feature kernel at five depths by default.
+        record: which kernels to keep; by default the feature kernel at five depths, of eight samples where there are many.
         progress: called as progress(done, total) after every step of every resolution.
 
     Returns:
@@ -63,6 +63,8 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
         NoLimitError: no limit exists; the message names the violated inequality, `.regime` the whole verdict.
         ValueError: a tolerance outside (1e-14, 1), or a record that is too large.
         DivergedError: outputs leave the range of numbers.
+        UnresolvedError: the limit varies too fast over depth for the largest number of nodes.
+        Interrupted: on Ctrl-C, with what was finished in `partial`.
 
     Warns:
         ToleranceWarning: `tol` was not met; the best result is returned with its true `error`.

@@ -67,7 +67,7 @@ def simulate(
         seeds: number of networks, drawn independently.
         seed: the first number of every seed's generator, >= 0.
         block_width: width inside a block; only for blocks of two layers, which this version does not treat.
-        record: which kernels to keep; the feature kernel at five depths by default.
+        record: which kernels to keep; by default the feature kernel at five depths, of eight samples where there are many.
         backend: "numpy", or "torch" (CPU or GPU).
         device: where torch computes, such as "cuda"; the CPU by default.
         dtype: "float32" or "float64".
