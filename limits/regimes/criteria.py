@@ -10,17 +10,15 @@ def conditions(*, block_depth: int = 1, centred: bool = True, tied: bool = True)
 
     With $e_S$ the exponents of `branch` and $S$ nonempty,
 
-    | property | condition |
-    |---|---|
-    | stable at initialization (TP6, 7.2.1) | $e_\emptyset \le 0$ |
-    | stable during training (7.2.2) | all $e_S \le 0$ |
-    | nontrivial (7.4) | some $e_S \ge 0$ |
-    | faithful at initialization (7.3) | $e_\emptyset \le 0$ and all $\beta_i = 0$ |
-    | faithful during training (7.3) | all $\gamma_i \ge 0$ |
-    | feature learning (7.5) | stable, nontrivial, and faithful during training |
-    | diverse, $\kappa = 1/2$ (7.6) | stable, nontrivial, and $\frac12 - \alpha - \sum_i\beta_i = 0$ |
-    | redundant, $\kappa = 0$ (7.6) | stable, nontrivial, and not diverse |
-    | layerwise linear (7.7) | $e_S < 0$ for $\|S\| \ge 2$, and every layer's own second order $< 0$ |
+    * stable at initialization (TP6, 7.2.1): $e_\emptyset \le 0$
+    * stable during training (7.2.2): all $e_S \le 0$
+    * nontrivial (7.4): some $e_S \ge 0$
+    * faithful at initialization (7.3): $e_\emptyset \le 0$ and all $\beta_i = 0$
+    * faithful during training (7.3): all $\gamma_i \ge 0$
+    * feature learning (7.5): stable, nontrivial, and faithful during training
+    * diverse, $\kappa = 1/2$ (7.6): stable, nontrivial, and $\frac12 - \alpha - \sum_i\beta_i = 0$
+    * redundant, $\kappa = 0$ (7.6): stable, nontrivial, and not diverse
+    * layerwise linear (7.7): $e_S < 0$ for $\|S\| \ge 2$, and every layer's own second order $< 0$
 
     Args:
         block_depth: $k$, layers in a block.
