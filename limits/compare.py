@@ -255,6 +255,14 @@ def ladder(
     Raises:
         Interrupted: on Ctrl-C, with a partial `Ladder` of the finished runs; a plain KeyboardInterrupt if there are none.
         DivergedError: no run at all stayed in the range of numbers.
+
+    >>> from limits import DEPTH_MUP, ResNet, SGD
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(0.5, steps=2), [[1.0]], [[1.0]])
+    >>> answer = ladder(one, widths=(32, 64), blocks=(64, 128, 256), finite_blocks=4, seeds=20)
+    >>> round(answer.depth_law().exponent, 1)
+    -1.0
+    >>> sorted(answer.finite), sorted(answer.wide)
+    ([32, 64], [4, 64, 128, 256])
     """
     sizes = sorted({*_sizes(blocks, "blocks"), whole(finite_blocks, "finite_blocks")})
     none = Record(kinds=())
@@ -275,7 +283,8 @@ def ladder(
         raise Interrupted(_gathered(problem, finite_blocks, done, True)) from stop
     unanswered = [result for result in done.values() if isinstance(result, Unanswered)]
     if len(unanswered) == len(done) and (worst := [u for u in unanswered if not u.no_limit]):
-        raise worst[0].kind(worst[0].sentence)
+        said = next((u for u in worst if issubclass(u.kind, DivergedError)), worst[0])
+        raise said.kind(said.sentence)
     return _gathered(problem, finite_blocks, done, False)
 
 
@@ -338,7 +347,7 @@ def _results(problem: Problem, runs: Mapping[tuple[str, int], dict[str, Any]], e
 def _sizes(values: object, name: str) -> list[int]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be several whole numbers, got {values!r}: write {name}=[{values}]")
-    return sorted({whole(value, name) for value in values})
+    return sorted({whole(value, name.removesuffix("s") if name == "widths" else name) for value in values})
 
 
 def _rms(values: np.ndarray) -> float:

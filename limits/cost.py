@@ -72,7 +72,7 @@ def estimate(
         blocks: of the networks; for "simulate" and "recurse".
         seeds: networks; for "simulate".
         tol: of the limit; for "solve".
-        record: kernels that would be kept; the default `Record` if None.
+        record: kernels that would be kept; what a run keeps by default if None.
         dtype: of the networks.
         calibrate: make trial runs (well under a second each) and estimate the time.
 
@@ -86,7 +86,7 @@ def estimate(
     """
     if rung not in RUNGS:
         raise ValueError(f"rung must be one of {', '.join(RUNGS)}, got {rung!r}")
-    record = Record.of(record, problem)
+    record = Record.of(None, problem) if record is None else record
     if rung == "simulate":
         sizes = {
             "width": _needed(width, "width", rung),

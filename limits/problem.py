@@ -12,6 +12,9 @@ from jaxtyping import Float, Int
 from limits.losses import LOSSES, Loss, one_hot
 from limits.parametrization import Parametrization
 
+MOST_STEPS = 10**6
+"""Steps of the longest run: both limits grow with the cube of the steps."""
+
 
 def expect(value: object, kind: type, name: str) -> None:
     """Raise a sentence unless `value` is of the wanted kind."""
@@ -23,16 +26,21 @@ def _number(value: object, name: str, *, low: float = 0.0, open_low: bool = Fals
     sign = ">" if open_low else ">="
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number {sign} {low:g}, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
     if not np.isfinite(number) or number < low or (open_low and number == low):
         raise ValueError(f"{name} must be finite and {sign} {low:g}, got {value!r}")
     return number
 
 
-def whole(value: object, name: str, *, low: int = 1) -> int:
-    """Return `value` as an int >= low, or raise a sentence."""
+def whole(value: object, name: str, *, low: int = 1, high: int = 10**9) -> int:
+    """Return `value` as an int from low to high, or raise a sentence."""
     if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < low:
         raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
+    if int(value) > high:
+        raise ValueError(f"{name} must be at most {high}, got {value!r}")
     return int(value)
 
 
@@ -65,11 +73,12 @@ class ResNet:
     def __post_init__(self) -> None:
         if self.nonlinearity not in ("linear", "identity"):
             raise ValueError(f"nonlinearity must be 'linear', got {self.nonlinearity!r}: this version treats linear blocks only")
-        if self.block_depth != 1:
+        if isinstance(self.block_depth, bool) or self.block_depth != 1:
             raise ValueError(f"block_depth must be 1, got {self.block_depth!r}: this version treats one-layer blocks only")
         if self.form not in ("post", "pre"):
             raise ValueError(f"form must be 'post' or 'pre', got {self.form!r}")
         object.__setattr__(self, "nonlinearity", "linear")
+        object.__setattr__(self, "block_depth", 1)
         object.__setattr__(self, "multiplier", _number(self.multiplier, "multiplier", open_low=True))
         object.__setattr__(self, "mean_subtraction", bool(self.mean_subtraction))
 
@@ -107,7 +116,7 @@ class SGD:
     momentum: float = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", whole(self.steps, "steps", low=0))
+        object.__setattr__(self, "steps", whole(self.steps, "steps", low=0, high=MOST_STEPS))
         for name in ("lr", "input_lr", "output_lr"):
             object.__setattr__(self, name, self._rate(getattr(self, name), name))
         momentum = _number(self.momentum, "momentum")
@@ -119,8 +128,10 @@ class SGD:
         if isinstance(value, Real) or np.ndim(value) == 0:
             return _number(value.item() if isinstance(value, np.ndarray) else value, name)
         try:
+            if np.iscomplexobj(value):
+                raise TypeError
             numbers = np.asarray(value, float).tolist()
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise TypeError(f"{name} must be a number or one per step, got {value!r}") from None
         rates = tuple(_number(v, f"{name}[{i}]") for i, v in enumerate(numbers))
         if len(rates) != self.steps:
@@ -137,10 +148,12 @@ class SGD:
         return self.schedule(which)[:t] * (1 - self.momentum**ages) / (1 - self.momentum)
 
 
-def _matrix(value: object, name: str) -> np.ndarray:
+def _matrix(value: Any, name: str) -> np.ndarray:
     try:
+        if np.iscomplexobj(value):
+            raise TypeError
         array = np.array(value, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be a numeric array of shape (samples, dimensions), got {type(value).__name__}") from None
     if array.ndim != 2 or 0 in array.shape:
         hint = ": write x[:, None] for one dimension" if array.ndim == 1 else ""

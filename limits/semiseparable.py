@@ -30,7 +30,7 @@ def footprint(stations: int, marks: int, *, r: int, d: int, steps: int) -> int:
     forward, backward = r * (steps + 1), d * steps
     size = forward + backward
     rows = max(r, d)
-    held = stations * size * (2 * size + 2 * backward + 12 * rows) + (2 * marks + 4) * size**2
+    held = stations * size * (2 * size + 2 * backward + 12 * rows) + (2 * marks + 4) * size**2 + marks * stations
     return 8 * held
 
 

@@ -1,6 +1,7 @@
 """Training at infinite width: forward pass, loss, backward pass, step after step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,19 @@ def checked_outputs(outputs: Array, t: int) -> Array:
     if not np.all(np.abs(outputs) < LARGEST_OUTPUT):
         raise DivergedError(f"training diverges: outputs at step {t} exceed {LARGEST_OUTPUT:g}; lower the learning rate")
     return outputs
+
+
+def checked_kernels(kernels: Mapping[str, Any]) -> None:
+    """Refuse kernels that left the range of numbers.
+
+    Raises:
+        DivergedError: with what to do.
+    """
+    for name, kernel in kernels.items():
+        if not np.all(np.isfinite(kernel)):
+            raise DivergedError(
+                f"the {name.replace('_', ' ')} of the limit left the range of numbers: scale the inputs or lower the multiplier"
+            )
 
 
 def loss_derivative(problem: Problem, outputs: Array, t: int) -> Array:

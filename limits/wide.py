@@ -18,7 +18,7 @@ from limits.memory import require
 from limits.problem import Problem, whole
 from limits.record import Record
 from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, footprint, symmetric
-from limits.training import evolve
+from limits.training import checked_kernels, evolve
 from limits.trajectory import Interrupted, Trajectory, assemble
 
 Progress = Callable[[int, int], None]
@@ -98,7 +98,9 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
         partial = assemble(problem.prefix(len(part) - 1), part, np.zeros_like(part), meta=meta() | {"partial": True})
         raise Interrupted(partial) from stop
     outside = (1 + system.noise) ** levels.astype(float)
-    kernels = sample_kernels(system, problem, basis, chi, record, placing, outside)
+    with np.errstate(over="ignore", invalid="ignore"):
+        kernels = sample_kernels(system, problem, basis, chi, record, placing, outside)
+    checked_kernels(kernels)
     return assemble(problem, outputs, np.zeros_like(outputs), meta=meta(), **kernels)
 
 

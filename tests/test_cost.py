@@ -213,6 +213,6 @@ def test_bad_input_gets_a_sentence(rung, sizes, sentence):
 def test_a_record_too_large_to_run_can_be_estimated():
     """The estimate is what tells so."""
     problem = random_problem(20, 2, 1, 400)
-    assert estimate(problem, "recurse", blocks=4).bytes > 1e9
+    assert estimate(problem, "recurse", blocks=4, record=Record()).bytes > 1e9
     with pytest.raises(ValueError, match="keep fewer samples"):
-        recurse(problem, blocks=4)
+        recurse(problem, blocks=4, record=Record())

@@ -393,7 +393,8 @@ def test_several_layers_are_refused():
 def test_a_record_too_large_is_refused():
     problem = Problem(ResNet(), DEPTH_MUP, SGD(0.1, steps=10), np.ones((1000, 1)), np.ones((1000, 1)))
     with pytest.raises(ValueError, match="more than 1 GB"):
-        recurse(problem, blocks=4)
+        recurse(problem, blocks=4, record=Record())
+    assert recurse(problem, blocks=4).feature_kernel.shape == (11, 11, 5, 8, 8)  # the default records what is small
 
 
 def test_progress_counts_steps():

@@ -48,7 +48,8 @@ def gaussian_level(problem: Problem, panels: Panels, record: Record, moving: boo
     )
     outputs, chi = evolve(problem, basis.coordinates, system, Marcher(panels, accumulate), lambda t, _: done(t))
     placing, outside = np.eye(len(record.depths), len(marks))[:, :-1], np.exp(a2 * marks[:-1])
-    kernels = sample_kernels(system, problem, basis, chi, record, placing, outside)
+    with np.errstate(over="ignore", invalid="ignore"):
+        kernels = sample_kernels(system, problem, basis, chi, record, placing, outside)
     scale = system.scale
     fields = system.phi * (scale / scale[:, None]), system.kernel / (scale * scale[:, None])
     return Level(panels, outputs, kernels, tails(panels, *fields))

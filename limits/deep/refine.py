@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from limits.panels import Panels
-from limits.training import DivergedError
+from limits.training import DivergedError, checked_kernels
 
 FIRST_ORDER = 4
 MOST_FIRST_PANELS = 8
@@ -91,6 +91,7 @@ class Refinement:
                     raise
                 panels, everywhere = _split(panels, np.ones(panels.count, bool)), True
                 continue
+            checked_kernels(level.kernels | {"states": level.tails})
             self.levels, self.nodes = self.levels + 1, max(self.nodes, len(panels.nodes))
             if self.last is not None:
                 self.best = self._compare(self.last, level)

@@ -24,6 +24,8 @@ Progress = Callable[[int, int], None]
 FEWEST_NODES = 40
 MOST_NODES = 1200
 TIGHTEST = 1e-14
+LARGEST_GROWTH = 56.25
+"""Largest multiplier^2: exp(56) is 1e24, eight digits more than a double holds."""
 
 
 class NoLimitError(ValueError):
@@ -32,6 +34,9 @@ class NoLimitError(ValueError):
     def __init__(self, message: str, regime: Regime) -> None:
         super().__init__(message)
         self.regime = regime
+
+    def __reduce__(self) -> tuple[type, tuple[str, Regime]]:
+        return type(self), (str(self), self.regime)
 
 
 class ToleranceWarning(RuntimeWarning):
@@ -87,7 +92,7 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
     def trajectory(found: Refined, **more: Any) -> Trajectory:
         meta = {
             "rung": "deep",
-            "tol": tol,
+            "tol": float(tol),
             "panels": found.level.panels.count,
             "order": found.level.panels.order,
             "resolutions": found.levels,
@@ -110,9 +115,10 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
             raise
         raise Interrupted(trajectory(refinement.best or refinement.unchecked(refinement.last), partial=True)) from stop
     if not found.met:
+        seen = f"the estimated error is {found.worst:.1e}" if found.worst > tol else "some panels are still not resolved"
         warnings.warn(
-            f"tol = {tol:g} was not met: the estimated error is {found.worst:.1e} with {len(found.level.panels.nodes)} depth "
-            "nodes; see Trajectory.error, or lower the learning rate",
+            f"tol = {float(tol):g} was not met: {seen} with {len(found.level.panels.nodes)} depth nodes; see Trajectory.error, "
+            "or lower the learning rate",
             ToleranceWarning,
             stacklevel=2,
         )
@@ -130,6 +136,8 @@ def _most_nodes(problem: Problem, record: Record) -> int:
     def size(nodes: int) -> int:
         return footprint(nodes, len(record.positions) + 1, **sizes)
 
+    if problem.parametrization.single()[0] + problem.parametrization.single()[2] > Fraction(1, 2):
+        return MOST_NODES  # the flow holds one step at a time
     remedy = "take fewer steps or input directions (principal components)"
     require(size(FEWEST_NODES), "this limit", remedy)
     each = (size(FEWEST_NODES) - size(0)) / FEWEST_NODES
@@ -154,7 +162,13 @@ def _limit(problem: Problem, record: Record, progress: Progress | None) -> Calla
             regime,
         )
     moving = alpha + gamma == 1
-    compute = gaussian_level if alpha + beta == Fraction(1, 2) else flow_level
+    noisy = alpha + beta == Fraction(1, 2)
+    if noisy and problem.model.multiplier**2 > LARGEST_GROWTH:
+        raise UnresolvedError(
+            f"features grow like exp(multiplier^2) = exp({problem.model.multiplier**2:g}) over the depth, beyond what double "
+            f"precision can follow: take a multiplier of at most {LARGEST_GROWTH**0.5:.1f}"
+        )
+    compute = gaussian_level if noisy else flow_level
     report = progress or (lambda done, total: None)
 
     def at(panels: Panels) -> Level:
