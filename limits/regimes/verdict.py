@@ -198,12 +198,13 @@ def _steps(
     without = {name: 0 for name in symbols["beta"] if point[name] == 0}
     shown = {e.substitute(without): updated for updated, e in reversed([*expansion.items()])}
     depth = max(map(len, expansion))
+    sums, noise = ("D1.3", "D1.2") if depth == 1 else ("D6.1", "D6.1")
     for order, updated in reversed([*shown.items()]):
         if updated:
-            yield _step(order, point, _updates(updated, depth, len(set(symbols["gamma"])) == 1), "D1.3")
+            yield _step(order, point, _updates(updated, depth, len(set(symbols["gamma"])) == 1), sums)
         else:
             yield _step(order, point, _INITIAL[centred], "D1.2" if centred else "D1.3")
-    for family, words, proof in (("gamma", _LAYER_UPDATE, "D3.4"), ("beta", _LAYER_INITIAL, "D1.1")):
+    for family, words, proof in (("gamma", _LAYER_UPDATE, "D3.4"), ("beta", _LAYER_INITIAL, noise)):
         for i, name in enumerate(dict.fromkeys(symbols[family]), start=1):
             if name not in without:
                 tied = len(set(symbols[family])) == 1
