@@ -141,6 +141,7 @@ def classify(parametrization: Parametrization, *, block_depth: int = 1, centred:
 
     Raises:
         ValueError: a block depth that is no whole number between 1 and 12, or exponents for another number of layers.
+        TypeError: anything but a `Parametrization`.
 
     >>> print(classify(Parametrization("1/2", "1/2")))
     feature learning and diverse
@@ -150,6 +151,8 @@ def classify(parametrization: Parametrization, *, block_depth: int = 1, centred:
     >>> print(classify(Parametrization(1, 0), block_depth=2).name)
     redundant
     """
+    if not isinstance(parametrization, Parametrization):
+        raise TypeError(f"parametrization must be a Parametrization, got {parametrization!r}: write Parametrization(1, 0)")
     tied = block_depth == 1 or not any(isinstance(v, tuple) for v in (parametrization.gamma, parametrization.initial))
     alpha, gammas, betas = parametrization.layers(whole_depth(block_depth))
     symbols = {family: names(family, block_depth, tied) for family in ("gamma", "beta")}
