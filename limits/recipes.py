@@ -120,6 +120,7 @@ def decode(recipe: str | Mapping[str, Any]) -> Recipe:
 
     Raises:
         ValueError: no optimizer, an unknown key, or a size that is no power of L.
+        TypeError: neither text nor a mapping.
 
     >>> print(decode("multiplier=L^-1/2 lr=1 optimizer=adam"))
     multiplier=L^(-1/2) lr=1 optimizer=adam  is  alpha = 1/2, gamma = 0
@@ -133,6 +134,8 @@ def decode(recipe: str | Mapping[str, Any]) -> Recipe:
     >>> decode("multiplier=L^-1/2 lr=1 optimizer=sgd").known_as
     'Depth-µP'
     """
+    if not isinstance(recipe, str | Mapping):
+        raise TypeError(f"a recipe must be text or a mapping, got {recipe!r}: write {_EXAMPLE}")
     given = _pairs(recipe) if isinstance(recipe, str) else {_key(str(name)): value for name, value in recipe.items()}
     if "optimizer" not in given:
         raise ValueError(f"a recipe must name its optimizer, one of {', '.join(OPTIMIZERS)}: write {_EXAMPLE}")

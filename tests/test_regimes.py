@@ -264,7 +264,7 @@ def test_a_regime_shows_itself():
     assert r.to_json()["gamma"] == ["0", "1/3"]
     assert [F(s["claim"].split(" = ")[1].split()[0]) for s in r.to_json()["steps"]] == [s.value for s in r.steps]
     markdown = r._repr_markdown_()
-    assert "| $1 - \\alpha - \\gamma_{1} = 0$ | updates of layer 1 add up coherently to Theta(1) | D1.3 |" in markdown
+    assert "| $1 - \\alpha - \\gamma_{1} = 0$ | updates of layer 1 add up coherently to Theta(1) | D6.1 |" in markdown
     assert "| diversity | κ = 0 |" in markdown
     assert "undefined" in classify(Parametrization(0, 0))._repr_markdown_()
     assert r._repr_latex_().startswith("$$\\begin{aligned}")

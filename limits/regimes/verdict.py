@@ -7,7 +7,6 @@ from typing import Any
 
 from limits.exponents import Affine
 from limits.parametrization import Parametrization
-from limits.problem import expect
 from limits.regimes.expansion import Subset, branch, curvature, names, whole_depth
 
 PROPERTIES = (
@@ -142,6 +141,7 @@ def classify(parametrization: Parametrization, *, block_depth: int = 1, centred:
 
     Raises:
         ValueError: a block depth that is no whole number between 1 and 12, or exponents for another number of layers.
+        TypeError: anything but a `Parametrization`.
 
     >>> print(classify(Parametrization("1/2", "1/2")))
     feature learning and diverse
@@ -151,7 +151,8 @@ def classify(parametrization: Parametrization, *, block_depth: int = 1, centred:
     >>> print(classify(Parametrization(1, 0), block_depth=2).name)
     redundant
     """
-    expect(parametrization, Parametrization, "parametrization")
+    if not isinstance(parametrization, Parametrization):
+        raise TypeError(f"parametrization must be a Parametrization, got {parametrization!r}: write Parametrization(1, 0)")
     tied = block_depth == 1 or not any(isinstance(v, tuple) for v in (parametrization.gamma, parametrization.initial))
     alpha, gammas, betas = parametrization.layers(whole_depth(block_depth))
     symbols = {family: names(family, block_depth, tied) for family in ("gamma", "beta")}
@@ -200,12 +201,13 @@ def _steps(
     without = {name: 0 for name in symbols["beta"] if point[name] == 0}
     shown = {e.substitute(without): updated for updated, e in reversed([*expansion.items()])}
     depth = max(map(len, expansion))
+    sums, noise = ("D1.3", "D1.2") if depth == 1 else ("D6.1", "D6.1")
     for order, updated in reversed([*shown.items()]):
         if updated:
-            yield _step(order, point, _updates(updated, depth, len(set(symbols["gamma"])) == 1), "D1.3")
+            yield _step(order, point, _updates(updated, depth, len(set(symbols["gamma"])) == 1), sums)
         else:
             yield _step(order, point, _INITIAL[centred], "D1.2" if centred else "D1.3")
-    for family, words, proof in (("gamma", _LAYER_UPDATE, "D3.4"), ("beta", _LAYER_INITIAL, "D1.1")):
+    for family, words, proof in (("gamma", _LAYER_UPDATE, "D3.4"), ("beta", _LAYER_INITIAL, noise)):
         for i, name in enumerate(dict.fromkeys(symbols[family]), start=1):
             if name not in without:
                 tied = len(set(symbols[family])) == 1
