@@ -5,11 +5,12 @@ $p = 0$ for $x$ and from $p = 1$ for $\delta$. On each panel the collocation equ
 which contracts like panel width times learning rate; where it does not, as one linear system, which always works.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import lu_factor, lu_solve
+from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
 
 from limits.deep.refine import Level, UnconvergedError, tails
 from limits.directions import trained_directions
@@ -164,7 +165,12 @@ def _solve_directly(change: Change, edge: Array, inward: Array, shape: tuple[int
     right = right.swapaxes(1, 2).reshape(-1, new)
     if not (np.all(np.isfinite(matrix)) and np.all(np.isfinite(right))):
         raise UnconvergedError
-    factors = lu_factor(matrix)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", LinAlgWarning)
+            factors = lu_factor(matrix)
+    except (LinAlgWarning, np.linalg.LinAlgError):
+        raise UnconvergedError from None
     solution = lu_solve(factors, right)
     for _ in range(REFINEMENTS):  # else components much smaller than the largest would be lost
         residual = right - matrix @ solution
