@@ -207,7 +207,7 @@ class CausalSystem:
         pull = self.drift * weights[:n, None, None] * self._pull[self.low : self.center].reshape(n, self.d, self.r)[::-1]
         features = self.phi[:, self.columns(FORWARD)][:, : n * self.r].reshape(self.stations, n, self.r, self.size)
         coupled = (pull @ features)[:, ::-1].reshape(self.stations, n * self.d, self.size)
-        return Ready(side, self.z[:, : self.r].T if side.forward else self.z[:, self.r :].T, coupled)
+        return Ready(side, self.unit(side), coupled)
 
     def boundary(self, weights: Array, side: Side) -> Array:
         r"""Rows $N_U$ or $N_V$ of the new states: the update of trained U or V, shape (new, S)."""
@@ -242,6 +242,10 @@ class CausalSystem:
         """The unit directions of U (forward) or V (backward) that the new states start from, shape (new, r + d)."""
         axes = np.eye(self.r + self.d)
         return axes[: self.r] if side.forward else axes[self.r :]
+
+    def unit(self, side: Side) -> Array:
+        """Covariance of the side's new unit vectors (of U or V) with z, shape (new, S)."""
+        return self.z[:, : self.r].T if side.forward else self.z[:, self.r :].T
 
     def reflected(self, side: Side, integral: Array) -> Array:
         r"""The noise integral's part in the covariance with $\Phi^{-1}Z$: $I(1-Q)^T$ forward, $-\tilde I Q^T$ backward."""
@@ -303,7 +307,7 @@ class CausalSystem:
         first = new_states.first
         old, n = self.active, row.shape[-2]
         new = slice(self.high, self.high + n) if side.forward else slice(self.low - n, self.low)
-        unit = self.z[:, : self.r].T if side.forward else self.z[:, self.r :].T
+        unit = self.unit(side)
         self._trained_input |= side.forward and bool(np.any(first))
         moved = self.at_stations(row, side) - first
         increment = noise - self.damped(side, moved)
