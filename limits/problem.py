@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from limits.losses import LOSSES, Loss, one_hot
+from limits.nonlinearity import Nonlinearity, nonlinearity
 from limits.parametrization import Parametrization
 
 MOST_STEPS = 10**6
@@ -51,7 +52,7 @@ class ResNet:
     $x^0 = U\xi/\sqrt{d_{in}}$ and $f = V^T x^L / n$; $U, V$ have iid $N(0, 1)$ entries and $W^l$ iid $N(0, 1/n)$.
 
     Args:
-        nonlinearity: $\phi$; "linear" (also called "identity").
+        nonlinearity: $\phi$, by name ("linear", "relu", "tanh", "sin + cos", …) or as a `Nonlinearity`.
         block_depth: $k$, weight matrices in a block; 1.
         multiplier: $a > 0$, dimensionless and independent of depth.
         mean_subtraction: $G$, subtract the mean over neurons; does nothing for "linear".
@@ -64,23 +65,27 @@ class ResNet:
     0.5
     """
 
-    nonlinearity: str = "linear"
+    nonlinearity: str | Nonlinearity = "linear"
     block_depth: int = 1
     multiplier: float = 1.0
     mean_subtraction: bool = True
     form: str = "post"
 
     def __post_init__(self) -> None:
-        if self.nonlinearity not in ("linear", "identity"):
-            raise ValueError(f"nonlinearity must be 'linear', got {self.nonlinearity!r}: this version treats linear blocks only")
+        phi = nonlinearity(self.nonlinearity)
         if isinstance(self.block_depth, bool) or self.block_depth != 1:
             raise ValueError(f"block_depth must be 1, got {self.block_depth!r}: this version treats one-layer blocks only")
         if self.form not in ("post", "pre"):
             raise ValueError(f"form must be 'post' or 'pre', got {self.form!r}")
-        object.__setattr__(self, "nonlinearity", "linear")
+        object.__setattr__(self, "nonlinearity", phi if isinstance(self.nonlinearity, Nonlinearity) else phi.name)
         object.__setattr__(self, "block_depth", 1)
         object.__setattr__(self, "multiplier", _number(self.multiplier, "multiplier", open_low=True))
         object.__setattr__(self, "mean_subtraction", bool(self.mean_subtraction))
+
+    @property
+    def phi(self) -> Nonlinearity:
+        r"""$\phi$ with its derivative and dual kernel."""
+        return nonlinearity(self.nonlinearity)
 
 
 Rate = float | Sequence[float] | np.ndarray
