@@ -9,7 +9,7 @@ from typing import Any
 
 import limits
 from limits.deep.flow import flow_level
-from limits.deep.gaussian import gaussian_level
+from limits.deep.gaussian import linear_level
 from limits.deep.refine import Level, Refined, Refinement, UnconvergedError, first_panels
 from limits.directions import trained_directions
 from limits.memory import SHARE, available_memory, require
@@ -131,7 +131,8 @@ class UnresolvedError(ArithmeticError):
 
 def _most_nodes(problem: Problem, record: Record) -> int:
     """How many depth nodes fit into memory, at most `MOST_NODES`; refuses a problem for which not even a few do."""
-    sizes = {"r": trained_directions(problem).count, "d": problem.d_out, "steps": problem.steps}
+    r, d = trained_directions(problem).count, problem.d_out
+    sizes = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
 
     def size(nodes: int) -> int:
         return footprint(nodes, len(record.positions) + 1, **sizes)
@@ -168,7 +169,7 @@ def _limit(problem: Problem, record: Record, progress: Progress | None) -> Calla
             f"features grow like exp(multiplier^2) = exp({problem.model.multiplier**2:g}) over the depth, beyond what double "
             f"precision can follow: take a multiplier of at most {LARGEST_GROWTH**0.5:.1f}"
         )
-    compute = gaussian_level if noisy else flow_level
+    compute = linear_level if noisy else flow_level
     report = progress or (lambda done, total: None)
 
     def at(panels: Panels) -> Level:
