@@ -87,6 +87,11 @@ class ResNet:
         r"""$\phi$ with its derivative and dual kernel."""
         return nonlinearity(self.nonlinearity)
 
+    @property
+    def centred(self) -> bool:
+        r"""Whether initial blocks have no mean over neurons: by mean subtraction, by form, or because $E\phi = 0$."""
+        return self.form == "pre" or self.mean_subtraction or self.phi.centred
+
 
 Rate = float | Sequence[float] | np.ndarray
 """A learning rate: one number, or one per step."""

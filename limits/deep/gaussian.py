@@ -92,7 +92,9 @@ class Marcher:
         slope = [np.zeros((panels.order, *part.shape)) for part in edge]
         weights = panels.weights.reshape(panels.count, panels.order)
         source_free = replace(ready, unit=np.zeros((1, 1)))
-        units = [system.scale, 1 / system.scale, np.ones(len(begin))]
+        own = np.sqrt(np.diagonal(start).clip(0.0))
+        units = [system.scale, 1 / system.scale, 1 / np.where(own > 0, own, 1.0)]
+        floor = 0.0 if ready.alike else own
         for k in range(panels.count)[::sign]:
             part = panels.part(k)
             inward = panels.collocation * panels.widths[k] - (0.0 if sign > 0 else weights[k])
@@ -102,7 +104,7 @@ class Marcher:
                 rates = [sign * now.slope, now.noise - now.damped]
                 return rates if now.own is None else [*rates, now.own + drift(now)]
 
-            found, slope = solve_panel(change, edge, inward, slope, units, ready.alike)
+            found, slope = solve_panel(change, edge, inward, slope, units, floor, ready.alike)
             for whole, here in zip(y, found, strict=True):
                 whole[part] = here
             edge = [e + sign * np.tensordot(weights[k], s, 1) for e, s in zip(edge, slope, strict=True)]
@@ -133,14 +135,16 @@ def drift(now: Fields) -> Array:
 
 
 def solve_panel(
-    change: Change, edge: Values, inward: Array, guess: Values, units: Values, alike: bool
+    change: Change, edge: Values, inward: Array, guess: Values, units: Values, floor: Array | float, alike: bool
 ) -> tuple[list[Array], list[Array]]:
     """Solve y = edge + inward · change(y) at the nodes of one panel.
 
     Every new state's parts of y (row, integral, …) are iterated to round-off of their own size, with columns in `units`, the
-    old states' standard deviations: a small one is as good as a large one.
+    old states' standard deviations: a small one is as good as a large one. What nonlinearities make of states is only as
+    accurate as the states themselves: parts smaller than `floor` are iterated to round-off of that.
 
     Args:
+        floor: sizes of the new states, shape (new,), or 0.
         alike: whether `change` is affine and does the same to every row, so that the equations can be solved directly.
 
     Returns:
@@ -157,7 +161,7 @@ def solve_panel(
     for iteration in range(MOST_ITERATIONS):
         slope = change(y, True)
         new = lift(slope)
-        moved = max(_moved(a, b, unit) for a, b, unit in zip(new, y, units, strict=False))
+        moved = max(_moved(a, b, unit, floor) for a, b, unit in zip(new, y, units, strict=False))
         y = new
         slow = not moved <= SLOWEST_CONTRACTION * before
         if moved <= ROUND_OFF or (slow and moved <= 1e3 * ROUND_OFF):
@@ -170,10 +174,10 @@ def solve_panel(
     return _solve_directly(change, edge, inward)
 
 
-def _moved(new: Array, old: Array, unit: Array) -> float:
+def _moved(new: Array, old: Array, unit: Array, floor: Array | float) -> float:
     """Largest change of a state over its size."""
     size, step = (np.abs(v * unit).max((0, 2), initial=0.0) for v in (new, new - old))
-    return float(np.max(step / np.maximum(size, np.finfo(float).tiny), initial=0.0))
+    return float(np.max(step / np.maximum(size, np.maximum(floor, np.finfo(float).tiny)), initial=0.0))
 
 
 def _solve_directly(change: Change, edge: Values, inward: Array) -> tuple[list[Array], list[Array]]:
