@@ -13,6 +13,8 @@ from limits.losses import LOSSES, Loss, one_hot
 from limits.nonlinearity import Nonlinearity, nonlinearity
 from limits.parametrization import Parametrization
 
+MOST_LAYERS = 100
+"""Weight matrices of the deepest block."""
 MOST_STEPS = 10**6
 """Steps of the longest run: both limits grow with the cube of the steps."""
 
@@ -53,7 +55,7 @@ class ResNet:
 
     Args:
         nonlinearity: $\phi$, by name ("linear", "relu", "tanh", "sin + cos", …) or as a `Nonlinearity`.
-        block_depth: $k$, weight matrices in a block; 1.
+        block_depth: $k$, weight matrices in a block; networks and limits of more than one treat what their docstrings say.
         multiplier: $a > 0$, dimensionless and independent of depth.
         mean_subtraction: $G$, subtract the mean over neurons; does nothing for "linear".
         form: "post" $\phi(Wx)$ or "pre" $W\phi(x)$; the same for "linear".
@@ -73,12 +75,11 @@ class ResNet:
 
     def __post_init__(self) -> None:
         phi = nonlinearity(self.nonlinearity)
-        if isinstance(self.block_depth, bool) or self.block_depth != 1:
-            raise ValueError(f"block_depth must be 1, got {self.block_depth!r}: this version treats one-layer blocks only")
+        whole(self.block_depth, "block_depth", high=MOST_LAYERS)
         if self.form not in ("post", "pre"):
             raise ValueError(f"form must be 'post' or 'pre', got {self.form!r}")
         object.__setattr__(self, "nonlinearity", phi if isinstance(self.nonlinearity, Nonlinearity) else phi.name)
-        object.__setattr__(self, "block_depth", 1)
+        object.__setattr__(self, "block_depth", int(self.block_depth))
         object.__setattr__(self, "multiplier", _number(self.multiplier, "multiplier", open_low=True))
         object.__setattr__(self, "mean_subtraction", bool(self.mean_subtraction))
 

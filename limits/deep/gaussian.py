@@ -33,15 +33,15 @@ Change = Callable[[Values, bool], list[Array]]
 """The rate of change of (row, integral, …) at a panel's nodes; without its source that of states alike is linear."""
 
 
-def linear_level(problem: Problem, panels: Panels, record: Record, moving: bool, done: Callable[[int], None]) -> Level:
-    """The limit of linear blocks at alpha = 1/2 on given panels; `moving` says whether they are trained (alpha + gamma = 1)."""
+def linear_level(problem: Problem, panels: Panels, record: Record, moving: int, done: Callable[[int], None]) -> Level:
+    """The limit of linear blocks at alpha = 1/2 on given panels; `moving` of their layers learn."""
     basis = trained_directions(problem)
     marks = np.append(record.depths, 1.0)
     accumulate = panels.integrate(marks)
     a2, r, d = problem.model.multiplier**2, basis.count, problem.d_out
     sizes = {"forward": r * (problem.steps + 1), "backward": d * problem.steps}
     system = CausalSystem(len(panels.nodes), accumulate, **sizes, units=(r, d))
-    rates = {"noise": a2, "drift": a2 if moving else 0.0}
+    rates = {"noise": a2, "drift": a2 * moving}
     states = LinearStates(problem, basis, system, Marcher(panels, accumulate), **rates)
     outputs, chi = evolve(problem, states, lambda t, _: done(t))
     placing, outside = np.eye(len(record.depths), len(marks))[:, :-1], np.exp(a2 * marks[:-1])

@@ -28,8 +28,8 @@ SIDE_BY_SIDE = 32
 """Samples that are only evaluated go through the depth in groups of this size."""
 
 
-def nonlinear_level(problem: Problem, panels: Panels, record: Record, moving: bool, done: Callable[[int], None]) -> Level:
-    """The limit of nonlinear blocks at alpha = 1/2 on given panels; `moving` says whether they are trained."""
+def nonlinear_level(problem: Problem, panels: Panels, record: Record, moving: int, done: Callable[[int], None]) -> Level:
+    """The limit of nonlinear blocks at alpha = 1/2 on given panels; `moving` of their layers learn."""
     marks = np.append(record.depths, 1.0)
     accumulate = panels.integrate(marks)
     census = Census(problem, record)
@@ -95,11 +95,11 @@ class NonlinearStates:
         coordinates: of all samples in orthonormal input directions, shape (samples, r).
         system: holds the states.
         propagate: finds new states.
-        moving: whether the blocks are trained in the limit.
+        moving: layers of a block that learn in the limit, 0 or 1.
     """
 
     def __init__(
-        self, problem: Problem, census: Census, coordinates: Array, system: CausalSystem, propagate: Marcher, moving: bool
+        self, problem: Problem, census: Census, coordinates: Array, system: CausalSystem, propagate: Marcher, moving: int
     ) -> None:
         self.problem, self.census, self.coordinates, self.moving = problem, census, coordinates, moving
         self.system, self.propagate, self.a = system, propagate, problem.model.multiplier

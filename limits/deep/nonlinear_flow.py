@@ -28,8 +28,8 @@ Change = Callable[[slice, Array], Array]
 """(nodes, states there) -> their rate of change with p."""
 
 
-def nonlinear_flow_level(problem: Problem, panels: Panels, record: Record, moving: bool, done: Callable[[int], None]) -> Level:
-    """The limit of nonlinear blocks at alpha > 1/2 on given panels; `moving` says whether they are trained."""
+def nonlinear_flow_level(problem: Problem, panels: Panels, record: Record, moving: int, done: Callable[[int], None]) -> Level:
+    """The limit of nonlinear blocks at alpha > 1/2 on given panels; `moving` of their layers learn."""
     states = FlowStates(problem, record, panels, moving)
     outputs, _ = evolve(problem, states, lambda t, _: done(t))
     return Level(panels, outputs, states.kernels(record), states.tails)
@@ -42,10 +42,10 @@ class FlowStates:
         problem: what is trained.
         record: which features are kept beside the trained ones.
         panels: where the states are held.
-        moving: whether the blocks are trained in the limit.
+        moving: layers of a block that learn in the limit, 0 or 1.
     """
 
-    def __init__(self, problem: Problem, record: Record, panels: Panels, moving: bool) -> None:
+    def __init__(self, problem: Problem, record: Record, panels: Panels, moving: int) -> None:
         self.problem, self.panels, self.moving = problem, panels, moving
         self.census = Census(problem, record)
         basis = directions(problem.evaluated, problem.evaluated)

@@ -141,7 +141,7 @@ def _most_nodes(problem: Problem, record: Record) -> int:
             return nonlinear_footprint(problem, record, nodes)
         return footprint(nodes, len(record.positions) + 1, **sizes)
 
-    if problem.parametrization.single()[0] + problem.parametrization.single()[2] > Fraction(1, 2):
+    if not _noisy(problem):
         return MOST_NODES  # the flow holds one step at a time
     remedy = "take fewer steps, samples or input directions (principal components)"
     require(size(FEWEST_NODES), "this limit", remedy)
@@ -151,9 +151,8 @@ def _most_nodes(problem: Problem, record: Record) -> int:
 
 def _limit(problem: Problem, record: Record, progress: Progress | None) -> Callable[[Panels], Level]:
     """The function that computes the problem's limit on given panels."""
-    alpha, gamma, beta = problem.parametrization.single()
     _existing(problem)
-    moving, noisy = alpha + gamma == 1, alpha + beta == Fraction(1, 2)
+    moving, noisy = _moving(problem), _noisy(problem)
     if noisy and problem.model.multiplier**2 > LARGEST_GROWTH:
         raise UnresolvedError(
             f"features grow like exp(multiplier^2) = exp({problem.model.multiplier**2:g}) over the depth, beyond what double "
@@ -171,43 +170,71 @@ def _limit(problem: Problem, record: Record, progress: Progress | None) -> Calla
     return at
 
 
+def _noisy(problem: Problem) -> bool:
+    """Whether the noise of the initial blocks survives, at the boundary of stability."""
+    alpha, _, betas = problem.parametrization.layers(problem.model.block_depth)
+    return alpha + sum(betas) == Fraction(1, 2)
+
+
+def _moving(problem: Problem) -> int:
+    r"""How many layers of a block learn in the limit: their updates add up, so that $k$ linear ones learn $k$ times as fast."""
+    alpha, gammas, _ = problem.parametrization.layers(problem.model.block_depth)
+    return sum(alpha + gamma == 1 for gamma in gammas)
+
+
 def _existing(problem: Problem) -> None:
     """Refuse a problem that has no limit, or one that is not known here."""
-    model, (alpha, gamma, beta) = problem.model, problem.parametrization.single()
-    regime = classify(problem.parametrization, centred=model.centred)
+    model = problem.model
+    k = model.block_depth
+    alpha, gammas, betas = problem.parametrization.layers(k)
+    regime = classify(problem.parametrization, block_depth=k, centred=model.centred)
     if not regime.stable_at_initialization:
-        raise NoLimitError(_unstable(model.centred, alpha, beta), regime)
+        raise NoLimitError(_unstable(model.centred, alpha, sum(betas, Fraction(0))), regime)
     if not regime.stable_during_training:
+        gamma = min(gammas)
+        several = "" if k == 1 else "_i"
         raise NoLimitError(
-            f"alpha + gamma = {alpha + gamma} < 1: updates add up to L^({1 - alpha - gamma}) [D1.3]; "
-            f"raise gamma to {1 - alpha}, or use recurse or simulate at a finite number of blocks",
+            f"alpha + gamma{several} = {alpha + gamma} < 1: updates add up to L^({1 - alpha - gamma}) [D1.3]; "
+            f"raise gamma{several} to {1 - alpha}, or {_finite(model.phi.linear and k == 1)}",
             regime,
         )
-    if model.phi.linear:
-        return
-    name = model.phi.name
-    if beta:
-        raise ValueError(f"the limit of {name} blocks is known for initial weights of exponent 0, got {beta}: use simulate")
-    if model.form == "pre":
-        raise ValueError(f"the limit of {name} blocks is known for form 'post', got 'pre': use simulate")
-    if alpha >= 1 and (alpha + gamma == 1 or not model.centred):
+    name = f"{model.phi.name} blocks" if k == 1 else f"{model.phi.name} blocks of {k} layers"
+    if any(betas) and not (model.phi.linear and k == 1):
+        raise ValueError(f"the limit of {name} is known for initial weights of exponent 0, got {_text(betas)}: use initial=0")
+    if k > 1 and not model.phi.linear:
+        raise ValueError(f"the limit of {name} is not known: take block_depth=1, or linear blocks")
+    if not model.phi.linear and model.form == "pre":
+        raise ValueError(f"the limit of {name} is known for form 'post', got 'pre': use form='post', or simulate")
+    if not model.centred and alpha == 1:
         raise ValueError(
-            f"alpha = {alpha}: the limit of trained {name} blocks is known for 1/2 <= alpha < 1 (at alpha = 1 hidden "
-            "preactivations are no longer Gaussian); use simulate, or lower alpha"
+            f"the limit of {name} without mean subtraction is not known at alpha = 1, where the means of the initial blocks add "
+            "up: use mean_subtraction=True, or simulate"
         )
+    if alpha >= 1 and _moving(problem) and not (model.phi.linear and k == 1):
+        raise ValueError(
+            f"alpha = {alpha}: the limit of trained {name} is known for 1/2 <= alpha < 1, because from alpha = 1 on updates of "
+            "second order count; lower alpha, or use simulate"
+        )
+
+
+def _text(betas: tuple[Fraction, ...]) -> str:
+    return ", ".join(map(str, betas))
+
+
+def _finite(recursion: bool) -> str:
+    return f"use {'recurse' if recursion else 'simulate'} at a finite number of blocks"
 
 
 def _unstable(centred: bool, alpha: Fraction, beta: Fraction) -> str:
     if centred:
         return (
             f"1/2 - alpha{_beta(beta)} = {Fraction(1, 2) - alpha - beta} > 0: the initial blocks add up like "
-            f"exp(a^2 L^({1 - 2 * (alpha + beta)})) [D1.2]; raise alpha to 1/2, or use recurse or simulate at a finite number of "
-            "blocks"
+            f"exp(a^2 L^({1 - 2 * (alpha + beta)})) [D1.2]; raise alpha to 1/2, or use recurse at a finite number of blocks"
         )
     return (
-        f"1 - alpha{_beta(beta)} = {1 - alpha - beta} > 0: without mean subtraction the blocks have a mean, and the initial means "
-        f"add up like L^({1 - alpha - beta}) [D1.3]; set mean_subtraction=True or raise alpha to 1, or use simulate at a finite "
-        "number of blocks"
+        f"1 - alpha{_beta(beta)} = {1 - alpha - beta} > 0: without mean subtraction the blocks have a mean, and "
+        f"the initial means add up like L^({1 - alpha - beta}) [D1.3]; set mean_subtraction=True or raise alpha to 1, or "
+        "use simulate at a finite number of blocks"
     )
 
 
