@@ -51,14 +51,15 @@ def whole(value: object, name: str, *, low: int = 1, high: int = 10**9) -> int:
 class ResNet:
     r"""Residual network $x^l = x^{l-1} + a L^{-\alpha} G\,\phi(W^l x^{l-1})$, $l = 1 \dots L$, of width $n$.
 
+    Of form "pre" it is $x^l = x^{l-1} + a L^{-\alpha} W^l\phi(x^{l-1})$, whose branch is centred without $G$. In both,
     $x^0 = U\xi/\sqrt{d_{in}}$ and $f = V^T x^L / n$; $U, V$ have iid $N(0, 1)$ entries and $W^l$ iid $N(0, 1/n)$.
 
     Args:
         nonlinearity: $\phi$, by name ("linear", "relu", "tanh", "sin + cos", …) or as a `Nonlinearity`.
         block_depth: $k$, weight matrices in a block; networks and limits of more than one treat what their docstrings say.
         multiplier: $a > 0$, dimensionless and independent of depth.
-        mean_subtraction: $G$, subtract the mean over neurons; does nothing for "linear".
-        form: "post" $\phi(Wx)$ or "pre" $W\phi(x)$; the same for "linear".
+        mean_subtraction: $G$, subtract the mean over neurons; does nothing for "linear" and for form "pre".
+        form: "post" $G\phi(Wx)$ or "pre" $W\phi(x)$; the same for "linear".
 
     Raises:
         ValueError: a block this version does not treat, or a multiplier that is not positive.

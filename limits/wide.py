@@ -26,6 +26,20 @@ from limits.trajectory import Interrupted, Trajectory, assemble
 Progress = Callable[[int, int], None]
 
 
+def refuse_nonlinear(problem: Problem, what: str = "recurse") -> None:
+    """Refuse blocks for which there is no recursion.
+
+    Raises:
+        ValueError: with what to do instead.
+    """
+    if not problem.model.phi.linear:
+        raise ValueError(
+            f"{what} treats linear blocks, got nonlinearity={problem.model.phi.name!r}: once trained, a nonlinear block of "
+            "finitely many is not Gaussian, and infinite width needs integrals over all steps and samples at once; ask solve "
+            "for infinitely many blocks, or simulate for networks of finite width"
+        )
+
+
 def recurse(problem: Problem, *, blocks: int, record: Record | None = None, progress: Progress | None = None) -> Trajectory:
     r"""Train a network of infinite width and `blocks` blocks, exactly.
 
@@ -49,7 +63,7 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
         1e35 keep nine digits, and kernels of such runs fewer.
 
     Raises:
-        ValueError: `blocks` is no whole number >= 1, or the record is too large.
+        ValueError: `blocks` is no whole number >= 1, the record is too large, or the blocks are nonlinear.
         DivergedError: outputs leave the range of numbers.
 
     Source: TP6, Lemma C.1 and D.3.
@@ -61,6 +75,7 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
     """
     began, L = time.perf_counter(), whole(blocks, "blocks")
     record = Record.of(record, problem)
+    refuse_nonlinear(problem)
     basis = trained_directions(problem)
     alpha, gamma, beta = problem.parametrization.single()
     a2 = problem.model.multiplier**2

@@ -73,5 +73,13 @@ def one_thread():
 
 
 @pytest.fixture
+def torch():
+    """PyTorch with one thread: more of them wait for each other where other programs run."""
+    module = pytest.importorskip("torch")
+    module.set_num_threads(1)
+    return module
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240229)

@@ -49,14 +49,6 @@ def problem(request):
     return PROBLEMS[request.param]
 
 
-@pytest.fixture
-def torch():
-    """PyTorch with one thread: more of them wait for each other where other programs run."""
-    module = pytest.importorskip("torch")
-    module.set_num_threads(1)
-    return module
-
-
 def run(problem, **options):
     return simulate(problem, **({"width": 20, "blocks": 5, "dtype": "float64", "record": Record(kinds=())} | options))
 

@@ -29,42 +29,39 @@ class Blocks:
     Args:
         library: of the arrays.
         weights: shape (L, S, n, n); rewritten in place.
-        rank: rows of a factor that one step adds.
-        capacity: rows of factors kept before they are absorbed, at least `rank`.
+        capacity: rows of factors kept before they are absorbed, at least as many as one step adds.
         momentum: beta.
     """
 
-    def __init__(self, library: Library, weights: Array, *, rank: int, capacity: int, momentum: float) -> None:
+    def __init__(self, library: Library, weights: Array, *, capacity: int, momentum: float) -> None:
         L, S, n, _ = weights.shape
-        self.library, self.rank, self.capacity, self.momentum = library, rank, capacity, momentum
+        self.library, self.capacity, self.momentum = library, capacity, momentum
         self.count, self.weights = L, weights
         self._matrices = self._both(weights)
         self._factors = {side: library.zeros(L, S, capacity, n) for side in (FORWARD, BACKWARD)}
         self._ages = np.zeros(0)  # evaluations since each pending gradient, row by row
         self._velocity: Array = None
         self._absorbed = 0  # evaluations since the last absorption
-        self._learning = False
+        self._kept = 0  # rows of the update under way
 
     def _both(self, matrices: Array) -> dict[Side, Any]:
         """Views of every block's matrix: rows times its transpose go forward, rows times the matrix backward."""
         return {FORWARD: _each(self.library.xp.matrix_transpose(matrices)), BACKWARD: _each(matrices)}
 
-    def begin(self, learning: bool) -> None:
-        """Begin an evaluation; `learning` says that both factors of every block will be put during it."""
-        if self._learning:
-            self._ages = np.append(self._ages, np.zeros(self.rank))
-        self._ages += 1
+    def begin(self, rows: int, kept: bool = True) -> None:
+        """Begin an evaluation in which so many rows of both factors of every block are put, and make an update if `kept`."""
+        self._ages = np.append(self._ages, np.zeros(self._kept)) + 1
         self._absorbed += 1
-        self._learning = learning
-        self._open()
-        if learning and len(self._ages) + self.rank > self.capacity:
+        self._kept = rows if kept else 0
+        self._open(rows)
+        if rows and len(self._ages) + rows > self.capacity:
             self._absorb()
-            self._open()
+            self._open(rows)
 
-    def _open(self) -> None:
+    def _open(self, rows: int) -> None:
         """Views of the pending factors, and of the rows that take the next ones."""
         used = len(self._ages)
-        slot = slice(used, min(used + self.rank, self.capacity))
+        slot = slice(used, min(used + rows, self.capacity))
         self._slots = {side: _each(rows[:, :, slot, :]) for side, rows in self._factors.items()}
         x, delta = (self._both(self._factors[side][:, :, :used, :]) for side in (FORWARD, BACKWARD))
         self._thin = {FORWARD: (x[FORWARD], delta[BACKWARD]), BACKWARD: (delta[FORWARD], x[BACKWARD])}
@@ -72,7 +69,7 @@ class Blocks:
             self._share = self.library.put((1 - self.momentum**self._ages) / (1 - self.momentum))
 
     def slots(self, side: Side) -> list[Array]:
-        """Where to put one factor of this step's update of every block, (S, rank, n): x (forward) or delta (backward)."""
+        """Where to put one factor of this step's update of every block, (S, rows, n): x (forward) or delta (backward)."""
         return self._slots[side]
 
     def product(self, side: Side) -> Product:

@@ -15,7 +15,9 @@ import limits
 from limits.directions import directions
 from limits.finite.blocks import Blocks, capacity
 from limits.finite.library import Library, open_library, processors
-from limits.finite.network import Draw, Networks, Training, draw
+from limits.finite.linear import LinearTraining
+from limits.finite.network import Draw, Networks, draw
+from limits.finite.nonlinear import ROWS_AT_ONCE, NonlinearTraining
 from limits.finite.observer import Observation, Observer
 from limits.problem import Problem, whole
 from limits.record import Record
@@ -50,15 +52,17 @@ def simulate(
 
     With $U, V$ of iid $N(0, 1)$ entries and $W^l$ of iid $N(0, 1/n)$,
 
-    $$ x^0 = U\xi/\sqrt{d_{in}},\quad x^l = x^{l-1} + aL^{-\alpha}W^lx^{l-1},\quad f = V^Tx^L/n, $$
+    $$ x^0 = U\xi/\sqrt{d_{in}},\quad x^l = x^{l-1} + aL^{-\alpha}G\phi(W^lx^{l-1}),\quad f = V^Tx^L/n, $$
     $$ W^l \leftarrow W^l - \eta L^{\alpha-\gamma}\partial_{W^l},\quad U \leftarrow U - \eta_U n\,\partial_U,\quad
        V \leftarrow V - \eta_V n\,\partial_V, $$
 
-    each update with the momentum and the schedule of `SGD`. Seed $s$ draws $U, V, W^1 \dots W^L$ in this order from numpy's
-    `default_rng([seed, s])` in float64, so that it is the same network in every type and array library. As the width grows
-    the outputs tend to those of `recurse`: a seed fluctuates by $O(n^{-1/2})$, the mean over seeds is off by $O(1/n)$.
-    A step reads every weight twice and writes none; drawing a weight costs as much as some twenty steps. On a CPU, numpy is
-    the faster backend.
+    each update with the momentum and the schedule of `SGD`, and the branch as the form of `ResNet` has it. Seed $s$ draws
+    $U, V, W^1 \dots W^L$ in this order from numpy's `default_rng([seed, s])` in float64, so that it is the same network in
+    every type and array library. As the width grows, the outputs tend to a limit (for linear blocks, that of `recurse`): a seed
+    fluctuates by $O(n^{-1/2})$, the mean over seeds is off by $O(1/n)$.
+    With linear blocks a step reads every weight twice and writes none, whatever the number of samples; drawing a weight costs
+    as much as some twenty steps. Nonlinear blocks send every sample through every weight. On a CPU, numpy is the faster
+    backend.
 
     Args:
         problem: what to train; any exponents, stable or not.
@@ -149,11 +153,12 @@ class _Runs:
     def __init__(self, problem: Problem, record: Record, library: Library, width: int, blocks: int, seed: int) -> None:
         self.problem, self.library, self.width, self.blocks, self.seed = problem, library, width, blocks, seed
         self.basis = directions(problem.evaluated, problem.evaluated)
-        self.observer = Observer(problem, record, blocks, self.basis.coordinates)
-        self.rank = min(self.basis.count, problem.d_out)
-        self.updates = self.rank * int(np.count_nonzero(problem.optimizer.schedule()))
-        self.momentum = problem.optimizer.momentum
-        self.capacity = capacity(self.updates, self.rank, width, self.momentum)
+        self.linear, self.momentum = problem.model.phi.linear, problem.optimizer.momentum
+        self.observer = Observer(problem, record, blocks, self.basis.coordinates if self.linear else None)
+        self.training = LinearTraining if self.linear else NonlinearTraining
+        rows = self.training.update_rows(problem, self.basis)
+        self.updates = int(rows.sum())
+        self.capacity = capacity(self.updates, int(rows.max(initial=0)), width, self.momentum)
         self.pending: list[Any] = []
         self.outputs: list[np.ndarray] = []
         self.diverged: list[int] = []
@@ -190,7 +195,8 @@ class _Runs:
     def bytes_per_seed(self) -> int:
         n, velocity = self.width, self.momentum > 0 and self.updates > self.capacity
         weights = self.blocks * n * (n * (1 + velocity) + 2 * self.capacity)
-        return self.library.itemsize * (weights + self.observer.numbers_per_seed(n)) + 8 * n * n
+        rows = 0 if self.linear else ROWS_AT_ONCE * len(self.problem.evaluated) * n
+        return self.library.itemsize * (weights + rows + self.observer.numbers_per_seed(n)) + 8 * n * n
 
     def _draw(self, threads: Executor, seeds: range) -> Draw:
         sizes = {"width": self.width, "blocks": self.blocks}
@@ -200,7 +206,7 @@ class _Runs:
         """Train side by side; yields the evaluations as they are done, the last when the batch is counted in."""
         T, seeds = self.problem.steps, len(drawn.x)
         observation = Observation(self.observer, self.library, seeds, self.width)
-        training = Training(self.problem, self._networks(drawn), self.basis.coordinates, observation.watch)
+        training = self.training(self.problem, self._networks(drawn), self.basis.coordinates, observation.watch)
         self.pending = []
         for t in range(T + 1):
             with np.errstate(all="ignore"):
@@ -222,7 +228,7 @@ class _Runs:
 
     def _networks(self, drawn: Draw) -> Networks:
         put = self.library.put
-        blocks = Blocks(self.library, put(drawn.weights), rank=self.rank, capacity=self.capacity, momentum=self.momentum)
+        blocks = Blocks(self.library, put(drawn.weights), capacity=self.capacity, momentum=self.momentum)
         return Networks(self.library, {FORWARD: put(drawn.x), BACKWARD: put(drawn.v)}, blocks)
 
     def _count_in(self, outputs: np.ndarray, observation: Observation) -> None:

@@ -18,26 +18,29 @@ Kernels = dict[str, np.ndarray]
 class Observer:
     """What a record keeps of networks with L blocks.
 
-    Rows of directions or of samples are stored, whichever are fewer, only at the levels that the positions need.
+    Where directions pass through the networks, rows of directions or of samples are stored, whichever are fewer; where
+    samples do, rows of those recorded. Both only at the levels that the positions need.
 
     Args:
         problem: what is trained.
         record: which kernels at which positions, steps and samples.
         blocks: L.
-        coordinates: of the evaluated samples, shape (P + R, c).
+        coordinates: of the evaluated samples in the directions that pass through, shape (P + R, c); None where samples do.
     """
 
-    def __init__(self, problem: Problem, record: Record, blocks: int, coordinates: np.ndarray) -> None:
+    def __init__(self, problem: Problem, record: Record, blocks: int, coordinates: np.ndarray | None) -> None:
         self.problem, self.record, self.blocks = problem, record, blocks
         self.samples = record.chosen_samples(problem)
         self.steps, self.places = np.unique(record.chosen_steps(problem), return_inverse=True)
         self.levels, self.placing = record.placing(blocks)
-        chosen = coordinates[self.samples]
-        s, c = chosen.shape
-        self.frame, self.read = (chosen, np.eye(s)) if s < c else (None, chosen)
+        self.directions = coordinates is not None
+        self.frame, self.read = None, np.eye(len(self.samples))
+        if coordinates is not None:
+            chosen = coordinates[self.samples]
+            self.frame, self.read = (chosen, self.read) if len(chosen) < len(chosen.T) else (None, chosen)
         self.heights = {
             FORWARD: len(self.read.T) if {"feature", "two_depth"} & set(record.kinds) else 0,
-            BACKWARD: problem.d_out if "gradient" in record.kinds else 0,
+            BACKWARD: (problem.d_out if self.directions else len(self.samples)) if "gradient" in record.kinds else 0,
         }
 
     def numbers_per_seed(self, width: int) -> int:
@@ -74,7 +77,7 @@ class Observation:
         at_levels: list[Array] = [None] * (observer.blocks + 1)
         for m, level in enumerate(observer.levels):
             at_levels[level] = self._rows[side][m, :, place[0], ...]
-        return Recorded(self._frame if side.forward else None, at_levels)
+        return Recorded(observer.samples, self._frame if side.forward else None, at_levels)
 
     def sums(self, outputs: np.ndarray, alive: np.ndarray) -> Kernels:
         """Kernels by kind, summed over the seeds alive; `outputs` (seeds, T + 1, P + R, d_out) tell chi."""
@@ -98,7 +101,8 @@ class Observation:
     def _states(self, side: Side, outputs: np.ndarray, alive: np.ndarray) -> Iterator[Array]:
         """At every level, x of the rows or delta of the samples, shape (seeds alive, K, rows, n)."""
         xp, index = self.library.xp, self.library.whole(np.flatnonzero(alive))
-        chi = None if side.forward else self.library.put(self._chi(outputs[alive]))
+        scaled = self.observer.directions and side is BACKWARD
+        chi = self.library.put(self._chi(outputs[alive])) if scaled else None
         for m in range(len(self.observer.levels)):
             rows = self._rows[side][m, ...] if alive.all() else xp.take(self._rows[side][m, ...], index, axis=0)
             yield rows if chi is None else chi @ rows

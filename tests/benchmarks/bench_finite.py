@@ -31,7 +31,8 @@ from limits.directions import directions  # noqa: E402
 from limits.finite.blocks import Blocks, capacity  # noqa: E402
 from limits.finite.ensemble import side_by_side  # noqa: E402
 from limits.finite.library import open_library  # noqa: E402
-from limits.finite.network import Networks, Training  # noqa: E402
+from limits.finite.linear import LinearTraining  # noqa: E402
+from limits.finite.network import Networks  # noqa: E402
 from limits.parametrization import DEPTH_MUP  # noqa: E402
 from limits.problem import SGD, Problem, ResNet  # noqa: E402
 from limits.semiseparable import BACKWARD, FORWARD  # noqa: E402
@@ -98,8 +99,8 @@ class Simulate:
         self.setting, self.library = setting, open_library(backend, None, "float32")
         self.basis = directions(problem.evaluated, problem.evaluated)
         self.x = np.swapaxes(setting.U @ self.basis.basis.astype(np.float32), 1, 2)
-        self.rank = min(self.basis.count, case.d_out)
-        self.rows = capacity(self.rank * case.steps, self.rank, case.n, case.momentum)
+        rank = min(self.basis.count, case.d_out)
+        self.rows = capacity(rank * case.steps, rank, case.n, case.momentum)
 
     def reset(self) -> None:
         self.weights = [self.setting.a * self.setting.W[:, b] for b in self.setting.batches(self.setting.chunk)]
@@ -110,10 +111,10 @@ class Simulate:
 
     def train_batch(self, batch: slice, W: np.ndarray) -> np.ndarray:
         case, put = self.setting.case, self.library.put
-        blocks = Blocks(self.library, put(W), rank=self.rank, capacity=self.rows, momentum=case.momentum)
+        blocks = Blocks(self.library, put(W), capacity=self.rows, momentum=case.momentum)
         rows = {FORWARD: put(self.x[batch]), BACKWARD: put(np.swapaxes(self.setting.V[batch], 1, 2))}
         networks = Networks(self.library, rows, blocks)
-        training = Training(self.setting.problem, networks, self.basis.coordinates, lambda side, t: None)
+        training = LinearTraining(self.setting.problem, networks, self.basis.coordinates, lambda side, t: None)
         return self.library.get([training.evaluate(t) for t in range(case.steps + 1)][-1])
 
 
