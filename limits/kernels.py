@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from limits.directions import Directions
+from limits.linear import LinearStates
 from limits.problem import Problem
 from limits.record import Record
-from limits.semiseparable import CausalSystem
 
 Array = np.ndarray
 
 
 def sample_kernels(
-    system: CausalSystem,
+    states: LinearStates,
     problem: Problem,
     directions: Directions,
     chi: Array,
@@ -32,24 +32,25 @@ def sample_kernels(
         placing: weights of the system's marks in each recorded position, shape (M, marks).
         outside: kernel of a direction outside the span at every mark, increasing with depth, shape (marks,).
     """
-    return _Observer(system, problem, directions, chi, record, placing, outside).kernels()
+    return _Observer(states, problem, directions, chi, record, placing, outside).kernels()
 
 
 class _Observer:
-    def __init__(self, system, problem, directions, chi, record, placing, outside) -> None:
-        self.system, self.record, self.placing, self.outside = system, record, placing, outside
+    def __init__(self, states, problem, directions, chi, record, placing, outside) -> None:
+        self.system, self.record, self.placing, self.outside = states.system, record, placing, outside
+        self.d, self.n_steps = problem.d_out, problem.steps
         self.steps, self.samples = record.chosen_steps(problem), record.chosen_samples(problem)
         self.coordinates = directions.coordinates[self.samples]
         rest = directions.remainder
         self.remainder = None if rest is None else rest[np.ix_(self.samples, self.samples)]
         self.chi = chi[np.ix_(self.steps, self.samples)]
-        self.forward = system.forward_states()[self.steps]
-        self.backward = self._padded(system.backward_states())
+        self.forward = states.forward_states()[self.steps]
+        self.backward = self._padded(states.backward_states())
 
     def _padded(self, states: Array) -> Array:
         """Backward states of the recorded steps; the last evaluation has none and borrows any (its chi is zero)."""
         if len(states) == 0:
-            return np.zeros((len(self.steps), self.system.d), int)
+            return np.zeros((len(self.steps), self.d), int)
         return states[np.minimum(self.steps, len(states) - 1)]
 
     def kernels(self) -> dict[str, Any]:
@@ -81,7 +82,7 @@ class _Observer:
         return np.einsum("pm,mklij->klpij", self.placing, at_marks, optimize=True)
 
     def _gradient(self) -> Array:
-        if self.system.steps == 0:
+        if self.n_steps == 0:
             return np.zeros((len(self.steps),) * 2 + (len(self.placing),) + (len(self.samples),) * 2)
         states, shape = self.backward.reshape(-1), self.backward.shape
         blocks = [self.system.covariance(m, m)[np.ix_(states, states)].reshape(*shape, *shape) for m in self._marks()]
@@ -93,8 +94,8 @@ class _Observer:
 
     def _response(self) -> Array:
         k, m = len(self.steps), self.placing.shape[1]
-        out = np.zeros((2, k, k, m, m, self.system.r, self.system.d))
-        trained = self.steps < self.system.steps
+        out = np.zeros((2, k, k, m, m, self.system.r, self.d))
+        trained = self.steps < self.n_steps
         for p in self._marks():
             for q in self._marks():
                 response = self.system.two_depth_response(p, q)

@@ -13,6 +13,8 @@ from limits.losses import LOSSES, Loss, one_hot
 from limits.nonlinearity import Nonlinearity, nonlinearity
 from limits.parametrization import Parametrization
 
+MOST_LAYERS = 100
+"""Weight matrices of the deepest block."""
 MOST_STEPS = 10**6
 """Steps of the longest run: both limits grow with the cube of the steps."""
 
@@ -54,7 +56,7 @@ class ResNet:
 
     Args:
         nonlinearity: $\phi$, by name ("linear", "relu", "tanh", "sin + cos", …) or as a `Nonlinearity`.
-        block_depth: $k$, weight matrices in a block; 1.
+        block_depth: $k$, weight matrices in a block; networks and limits of more than one treat what their docstrings say.
         multiplier: $a > 0$, dimensionless and independent of depth.
         mean_subtraction: $G$, subtract the mean over neurons; does nothing for "linear" and for form "pre".
         form: "post" $G\phi(Wx)$ or "pre" $W\phi(x)$; the same for "linear".
@@ -74,12 +76,11 @@ class ResNet:
 
     def __post_init__(self) -> None:
         phi = nonlinearity(self.nonlinearity)
-        if isinstance(self.block_depth, bool) or self.block_depth != 1:
-            raise ValueError(f"block_depth must be 1, got {self.block_depth!r}: this version treats one-layer blocks only")
+        whole(self.block_depth, "block_depth", high=MOST_LAYERS)
         if self.form not in ("post", "pre"):
             raise ValueError(f"form must be 'post' or 'pre', got {self.form!r}")
         object.__setattr__(self, "nonlinearity", phi if isinstance(self.nonlinearity, Nonlinearity) else phi.name)
-        object.__setattr__(self, "block_depth", 1)
+        object.__setattr__(self, "block_depth", int(self.block_depth))
         object.__setattr__(self, "multiplier", _number(self.multiplier, "multiplier", open_low=True))
         object.__setattr__(self, "mean_subtraction", bool(self.mean_subtraction))
 
@@ -87,6 +88,11 @@ class ResNet:
     def phi(self) -> Nonlinearity:
         r"""$\phi$ with its derivative and dual kernel."""
         return nonlinearity(self.nonlinearity)
+
+    @property
+    def centred(self) -> bool:
+        r"""Whether initial blocks have no mean over neurons: by mean subtraction, by form, or because $E\phi = 0$."""
+        return self.form == "pre" or self.mean_subtraction or self.phi.centred
 
 
 Rate = float | Sequence[float] | np.ndarray

@@ -1,4 +1,4 @@
-r"""The causal Gaussian system of a deep linear network, grown one state at a time (THEORY: semiseparable form).
+r"""The causal Gaussian system of a deep network, grown one step at a time (THEORY: semiseparable form).
 
 States $Z = (x_0, \delta_0, x_1, \delta_1, \dots)$ at infinite width obey $dZ = A Z\,dp + dS$ with boundary conditions
 $B_0 Z(0) + B_1 Z(1) = \zeta$. With the propagator $\Phi' = A\Phi$, $\Phi(0) = 1$, everything is carried by
@@ -8,29 +8,31 @@ $B_0 Z(0) + B_1 Z(1) = \zeta$. With the propagator $\Phi' = A\Phi$, $\Phi(0) = 1
 * $\Lambda(p) = \int_0^p \Phi^{-1}\Sigma\Phi^{-T}$ and
   $\mathcal K(p) = zz^T + (1-Q)\Lambda(p)(1-Q)^T + Q(\Lambda(1) - \Lambda(p))Q^T$, so that $E ZZ^T = \Phi\mathcal K\Phi^T$.
 
-A new state depends on old ones through a row vector $J$ (forward) or $K$ (backward) that solves a linear ODE in $p$. All
-matrices then grow by one block of rows; nothing is recomputed, so that $T$ steps cost $O(T^3)$ per depth node.
+A new state depends on old ones through a row vector $J$ (forward) or $K$ (backward) that solves an ODE in $p$. All matrices
+then grow by one block of rows; nothing is recomputed, so that $T$ steps cost $O(T^3)$ per depth node. What couples states
+($F$, $H$) and the covariance of their noise come from the blocks: linear ones in `limits.linear`, nonlinear ones in
+`limits.deep.nonlinear`.
 
-The same algebra is exact at finite depth: at block $m$ the state $(x^{m-1}, \delta^m)$ plays the role of $Z(p)$, and sums
-over blocks that of integrals (`staggered=True`). Forward and backward passes are one formula with two signs: below `y` is
-the pair (row, noise integral), that is $(J, I)$ or $(K, \tilde I)$.
+The same algebra is exact at the finite depth of linear blocks: at block $m$ the state $(x^{m-1}, \delta^m)$ plays the role
+of $Z(p)$, and sums over blocks that of integrals (`staggered=True`). Forward and backward passes are one formula with two
+signs: below `y` is the pair (row, noise integral), that is $(J, I)$ or $(K, \tilde I)$.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 Array = Any
-Row = tuple[Array, Array]
+At = int | slice
 
 
-def footprint(stations: int, marks: int, *, r: int, d: int, steps: int) -> int:
-    """Bytes a `CausalSystem` and a pass through it take at their largest."""
-    forward, backward = r * (steps + 1), d * steps
+def footprint(stations: int, marks: int, *, forward: int, backward: int, new: int, whole_inverse: bool = False) -> int:
+    """Bytes a `CausalSystem` and a pass of `new` states through it take at their largest."""
     size = forward + backward
-    rows = max(r, d)
-    held = stations * size * (2 * size + 2 * backward + 12 * rows) + (2 * marks + 4) * size**2 + marks * stations
+    columns = size if whole_inverse else backward
+    held = stations * size * (3 * size + columns + backward + 12 * new) + (2 * marks + 4) * size**2 + marks * stations
     return 8 * held
 
 
@@ -62,12 +64,30 @@ def symmetric(matrices: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Fields:
-    r"""What a pass needs at a depth: all linear in the row.
+class Coupled:
+    r"""What the blocks make of new states at some stations.
 
     Attributes:
         slope: $F E_\delta\Phi$ (forward) or $H E_x\Phi$ (backward), the rate of change of the row.
         noise: noise covariance with the old states, pulled back by $\Phi^{-1}$.
+        own: noise covariance of the new states among themselves; None where `Ready.growth` tells it.
+    """
+
+    slope: Array
+    noise: Array
+    own: Array | None = None
+
+
+Couple = Callable[[At, Array, Array, Array | None], Coupled]
+"""(stations, pulled, response, covariance of the new states or None) -> what the blocks make of them."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    r"""What a pass needs at a depth.
+
+    Attributes:
+        slope, noise, own: those of `Coupled`.
         pulled: covariance of the new state with $\Phi^{-1}Z$.
         response: the row times $Q$ (forward) or $1 - Q$ (backward).
         damped: the row times $\Lambda'$.
@@ -75,6 +95,7 @@ class Fields:
 
     slope: Array
     noise: Array
+    own: Array | None
     pulled: Array
     response: Array
     damped: Array
@@ -82,16 +103,25 @@ class Fields:
 
 @dataclass(frozen=True)
 class Ready:
-    r"""What a pass of one side keeps.
+    r"""New states about to be found by a pass.
 
     Attributes:
-        unit: covariance of the side's new unit vectors (of U or V) with z, shape (new, S).
-        coupled: the weighted $M_s$ of all finished steps times the forward rows of $\Phi$, shape (stations, backward, S).
+        axes: the unit directions of U and V that they start from, shape (new, units).
+        unit: covariance of those with z, shape (new, S).
+        boundary: what trained U or V add at the start, rows $N_U$ or $N_V$, shape (new, S).
+        couple: what the blocks make of them.
+        growth: noise covariance of the new states over their covariance, a number or of shape (stations, new, new); None
+            where that is no multiple, and `couple` needs the covariance.
+        alike: whether `couple` does the same to every row.
     """
 
     side: Side
+    axes: Array
     unit: Array
-    coupled: Array
+    boundary: Array
+    couple: Couple
+    growth: float | Array | None
+    alike: bool
 
 
 class CausalSystem:
@@ -100,11 +130,11 @@ class CausalSystem:
     Args:
         stations: number of depth nodes or blocks.
         accumulate: matrix (positions + 1, stations): integral (or sum) from 0 to each recorded position, last to 1.
-        r: input directions. d: output directions (states a step adds on each side).
-        steps: T; there will be T + 1 forward and T backward states.
-        noise: covariance rate of a state's noise over its kernel, a^2 L^(1-2 alpha) per unit depth.
-        drift: the learning rate's prefactor, a^2 L^(1-alpha-gamma) per unit depth.
+        forward: how many forward states there will be.
+        backward: how many backward states.
+        units: independent unit directions of U and of V, (r, d).
         staggered: blocks (True) or quadrature nodes (False).
+        whole_inverse: keep all columns of the inverse propagator, not only the backward ones.
     """
 
     def __init__(
@@ -112,31 +142,27 @@ class CausalSystem:
         stations: int,
         accumulate: Array,
         *,
-        r: int,
-        d: int,
-        steps: int,
-        noise: float,
-        drift: float,
-        staggered: bool,
+        forward: int,
+        backward: int,
+        units: tuple[int, int],
+        staggered: bool = False,
+        whole_inverse: bool = False,
     ) -> None:
-        size = r * (steps + 1) + d * steps
-        self.r, self.d, self.steps, self.noise, self.drift = r, d, steps, noise, drift
-        self.stations, self.accumulate, self.staggered = stations, accumulate, staggered
-        self.center = self.low = self.high = d * steps
+        size = forward + backward
+        self.r, self.d = units
+        self.stations, self.accumulate, self.staggered, self.whole_inverse = stations, accumulate, staggered, whole_inverse
+        self.center = self.low = self.high = backward
         levels = stations + 1 if staggered else stations
-        self._phi, self._inverse = np.zeros((stations, size, size)), np.zeros((stations, size, d * steps))
+        self._phi, self._spread = np.zeros((stations, size, size)), np.zeros((stations, size, size))
+        self._inverse = np.zeros((stations, size, size if whole_inverse else backward))
         self._kernel = np.zeros((levels, size, size))
         marks = len(accumulate)
         self._phi_at, self._lam_at = np.zeros((marks, size, size)), np.zeros((marks, size, size))
-        self._q, self._z = np.zeros((size, size)), np.zeros((size, r + d))
-        self._pull = np.zeros((d * steps, r))
+        self._q, self._z = np.zeros((size, size)), np.zeros((size, sum(units)))
+        self._axes = np.zeros((size, sum(units)))
         self._trained_input = False
 
     # The active states are one contiguous block: backward states grow to the left of the center, forward to the right.
-
-    @property
-    def n_backward(self) -> int:
-        return (self.center - self.low) // self.d
 
     @property
     def active(self) -> slice:
@@ -146,10 +172,14 @@ class CausalSystem:
     def size(self) -> int:
         return self.high - self.low
 
+    @property
+    def border(self) -> int:
+        """Number of backward states; the forward ones follow."""
+        return self.center - self.low
+
     def columns(self, side: Side) -> slice:
         """Where the states of a side stand among the active ones."""
-        border = self.center - self.low
-        return slice(border, self.size) if side.forward else slice(0, border)
+        return slice(self.border, self.size) if side.forward else slice(0, self.border)
 
     def _square(self, matrices: Array) -> Array:
         return matrices[..., self.active, self.active]
@@ -160,8 +190,13 @@ class CausalSystem:
 
     @property
     def inverse(self) -> Array:
-        r"""The backward columns of $\Phi^{-1}$; the forward ones follow from $\Phi^{-1}\Phi = 1$ wherever they are needed."""
-        return self._inverse[:, self.active, self.low : self.center]
+        r"""Columns of $\Phi^{-1}$: the backward ones first, and unless `whole_inverse` only they."""
+        return self._inverse[:, self.active, self.low : self.high if self.whole_inverse else self.center]
+
+    @property
+    def spread(self) -> Array:
+        r"""$\Lambda' = \Phi^{-1}\Sigma\Phi^{-T}$."""
+        return self._square(self._spread)
 
     @property
     def kernel(self) -> Array:
@@ -189,39 +224,23 @@ class CausalSystem:
     def z(self) -> Array:
         return self._z[self.active]
 
+    def axes(self, side: Side) -> Array:
+        """The unit directions that the states of a side start from, shape (states, units)."""
+        return self._axes[self.active][self.columns(side)]
+
     def at_stations(self, levels: Array, side: Side) -> Array:
         """Of values between blocks, those a block sees: x before it, delta after it."""
         if not self.staggered:
             return levels
         return levels[:-1] if side.forward else levels[1:]
 
-    # Couplings between the steps' states: M_s of every step, weighted by what momentum and schedule make of it.
-
-    def add_step(self, pull: Array) -> None:
-        """Record M (d, r) of the step whose backward states come next."""
-        self._pull[self.low - self.d : self.low] = pull
-
-    def ready(self, side: Side, weights: Array) -> "Ready":
-        """What stays the same during a pass, with weights[s] on the update of step s."""
-        n = self.n_backward
-        pull = self.drift * weights[:n, None, None] * self._pull[self.low : self.center].reshape(n, self.d, self.r)[::-1]
-        features = self.phi[:, self.columns(FORWARD)][:, : n * self.r].reshape(self.stations, n, self.r, self.size)
-        coupled = (pull @ features)[:, ::-1].reshape(self.stations, n * self.d, self.size)
-        return Ready(side, self.unit(side), coupled)
-
-    def boundary(self, weights: Array, side: Side) -> Array:
-        r"""Rows $N_U$ or $N_V$ of the new states: the update of trained U or V, shape (new, S)."""
-        rows = np.zeros((self.r if side.forward else self.d, self.size))
-        n = self.n_backward
-        pull = self._pull[self.low : self.center].reshape(n, self.d, self.r) * weights[:n][::-1, None, None]
-        if side.forward:
-            rows[:, self.columns(BACKWARD)] = -pull.reshape(n * self.d, self.r).T
-        else:
-            start = self.center - self.low
-            rows[:, start : start + n * self.r] = -np.swapaxes(pull[::-1], 0, 1).reshape(self.d, n * self.r)
-        return rows
-
     # One pass.
+
+    def ready(
+        self, side: Side, axes: Array, boundary: Array, couple: Couple, *, growth: float | Array | None, alike: bool = False
+    ) -> Ready:
+        """New states that start from `axes` and are coupled by `couple`."""
+        return Ready(side, axes, axes @ self.z.T, boundary, couple, growth, alike)
 
     def times_q(self, rows: Array) -> Array:
         """Rows times Q; with frozen U only its backward rows are not zero."""
@@ -238,95 +257,51 @@ class CausalSystem:
         """Rows times Q (forward) or 1 - Q (backward)."""
         return self.times_q(rows) if side.forward else rows - self.times_q(rows)
 
-    def axes(self, side: Side) -> Array:
-        """The unit directions of U (forward) or V (backward) that the new states start from, shape (new, r + d)."""
-        axes = np.eye(self.r + self.d)
-        return axes[: self.r] if side.forward else axes[self.r :]
-
-    def unit(self, side: Side) -> Array:
-        """Covariance of the side's new unit vectors (of U or V) with z, shape (new, S)."""
-        return self.z[:, : self.r].T if side.forward else self.z[:, self.r :].T
-
     def reflected(self, side: Side, integral: Array) -> Array:
         r"""The noise integral's part in the covariance with $\Phi^{-1}Z$: $I(1-Q)^T$ forward, $-\tilde I Q^T$ backward."""
         reflected = self.times_q_transposed(integral)
         return integral - reflected if side.forward else -reflected
 
-    def fields(self, ready: "Ready", at: int | slice, y: Row) -> Fields:
-        """Everything a pass needs at stations `at`, from the rows there; affine in `y`.
-
-        Forward columns of the inverse propagator never appear: they are 1 minus the (fewer) backward ones times their rows.
-        """
-        side, (row, integral) = ready.side, y
-        phi, inverse, coupled = self.phi[at][..., self.columns(BACKWARD), :], self.inverse[at], ready.coupled[at]
+    def fields(self, ready: Ready, at: At, y: Sequence[Array]) -> Fields:
+        """Everything a pass needs at stations `at`, from row, integral and, without a growth, covariance of the new states."""
+        side, row, integral = ready.side, y[0], y[1]
         response = self.response(row, side)
-        carried, damped = self._carried(side, row, at)
-        pulled = ready.unit + carried + self.reflected(side, integral)
-        gradients = pulled @ transposed(phi)
-        noise = self.noise * (gradients @ transposed(inverse))
-        echo = self.noise * (response @ inverse)
-        if side.forward:
-            slope = (echo - pulled @ transposed(coupled)) @ phi
-            noise = self.noise * pulled - noise
-        else:
-            slope = self.noise * response - echo @ phi - gradients @ coupled
-        return Fields(slope, noise, pulled, response, damped)
+        pulled = ready.unit + row @ self.at_stations(self.kernel, side)[at] + self.reflected(side, integral)
+        made = ready.couple(at, pulled, response, y[2] if len(y) > 2 else None)
+        return Fields(made.slope, made.noise, made.own, pulled, response, row @ self.spread[at])
 
-    def damped(self, side: Side, row: Array, at: int | slice = slice(None)) -> Array:
-        r"""The row times $\Lambda' = \Phi^{-1}\Sigma\Phi^{-T}$ at stations `at`."""
-        return self._carried(side, row, at)[1]
-
-    def _carried(self, side: Side, row: Array, at: int | slice) -> tuple[Array, Array]:
-        r"""The row times $\mathcal K$ (as the side sees it) and times $\Lambda'$.
-
-        $\Sigma$ is the kernel itself: $\Lambda' = \nu(\Pi_x\mathcal K\Pi_x^T + \Pi_\delta\mathcal K\Pi_\delta^T)$ with the
-        projectors $\Pi_\delta = \Phi^{-1}E_\delta\Phi$, $\Pi_x = 1 - \Pi_\delta$.
-        """
-        phi, inverse = self.phi[at][..., self.columns(BACKWARD), :], self.inverse[at]
-        backward = (row @ inverse) @ phi
-        n = row.shape[-2]
-        both = np.concatenate([row, backward], axis=-2) @ self.at_stations(self.kernel, side)[at]
-        carried, own = both[..., :n, :], both[..., n:, :]
-        x_part, delta_part = carried - own, own
-        if self.staggered and side.forward:
-            delta_part = backward @ self.kernel[1:][at]
-        elif self.staggered:
-            x_part = (row - backward) @ self.kernel[:-1][at]
-        mixed = ((delta_part - x_part) @ transposed(phi)) @ transposed(inverse)
-        return carried, self.noise * (x_part + mixed)
-
-    def start(self, row: Array, side: Side) -> Array:
+    def start(self, ready: Ready, row: Array) -> Array:
         """Covariance of the new states among themselves where their pass begins, from their boundary rows."""
-        mean = self.axes(side) + row @ self.z
-        response = self.response(row, side)
+        mean = ready.axes + row @ self.z
+        response = self.response(row, ready.side)
         return mean @ mean.T + response @ self.lam_at[-1] @ response.T
 
-    def grow(self, side: Side, new_states: "Pass") -> None:
+    def grow(self, ready: Ready, found: "Pass") -> None:
         """Add the states of a finished pass: one block of rows for every matrix."""
-        row, integral, variance, noise = new_states.row, new_states.integral, new_states.variance, new_states.noise
-        first = new_states.first
-        old, n = self.active, row.shape[-2]
+        side, row, first, old = ready.side, found.row, found.first, self.active
+        n = row.shape[-2]
         new = slice(self.high, self.high + n) if side.forward else slice(self.low - n, self.low)
-        unit = self.unit(side)
         self._trained_input |= side.forward and bool(np.any(first))
         moved = self.at_stations(row, side) - first
-        increment = noise - self.damped(side, moved)
-        own_increment = self.noise * self.at_stations(variance, side) - increment @ transposed(moved) - moved @ transposed(noise)
-        cross = unit + first @ self.kernel + self.reflected(side, integral)
+        increment = found.noise - moved @ self.spread
+        own_increment = found.own - increment @ transposed(moved) - moved @ transposed(found.noise)
+        cross = ready.unit + first @ self.kernel + self.reflected(side, found.integral)
         shift = row - first
-        own = variance - shift @ self.kernel @ transposed(shift) - symmetric(shift @ transposed(cross))
+        own = found.variance - shift @ self.kernel @ transposed(shift) - symmetric(shift @ transposed(cross))
         total = np.tensordot(self.accumulate, increment, 1)
         inverse_rows = -(moved @ self.inverse)
-        self._z[new] = self.axes(side) + first @ self.z
+        self._axes[new] = ready.axes
+        self._z[new] = ready.axes + first @ self.z
         self._q[new, old] = self.times_q(first) if side.forward else self.times_q(first) - first
         self._q[new, new] = 0.0 if side.forward else np.eye(n)
-        self._inverse[:, new, self.low : self.center] = inverse_rows
-        if not side.forward:
+        self._inverse[:, new, self.low : self.low + inverse_rows.shape[-1]] = inverse_rows
+        if self.whole_inverse or not side.forward:
             self._inverse[:, new, new] = np.eye(n)
         self._put(self._phi, new, old, moved, np.eye(n))
-        self._put(self._phi_at, new, old, new_states.at_positions - first, np.eye(n))
+        self._put(self._phi_at, new, old, found.at_positions - first, np.eye(n))
         for target, block, corner in (
             (self._kernel, cross, own),
+            (self._spread, increment, own_increment),
             (self._lam_at, total, np.tensordot(self.accumulate, own_increment, 1)),
         ):
             self._put(target, new, old, block, corner)
@@ -340,19 +315,19 @@ class CausalSystem:
 
     # Read-out.
 
-    def output(self, row: Array, integral: Array, coupling: Array) -> Array:
-        """Outputs of the input directions, (d, r), from the forward row and noise integral at p = 1.
+    def output(self, ready: Ready, found: "Pass", coupling: Array) -> Array:
+        """Outputs of the new forward states, (new, d).
 
-        `coupling` are the rows N_V of the trained read-out at this step (zero when V is frozen).
+        `coupling` are the rows that a trained read-out adds to those of V, (d, S); zero when V is frozen.
         """
-        mean = self.axes(FORWARD) + row @ self.z
-        out = mean[:, self.r :].T
+        row, integral = found.at_positions[-1], found.integral_end
+        mean = ready.axes + row @ self.z
+        out = mean[:, self.r :]
         if np.any(coupling):
             response = row - self.times_q(row)
             noise = response @ self.lam_at[-1] + integral
             pulled = mean @ self.z.T + noise - self.times_q_transposed(noise)
-            covariance = pulled @ self.phi_at[-1].T
-            out = out + coupling @ covariance.T
+            out = out + pulled @ self.phi_at[-1].T @ coupling.T
         return out
 
     def covariance(self, first: int, second: int) -> Array:
@@ -370,14 +345,6 @@ class CausalSystem:
         rest = (np.eye(self.size) if first > second else 0.0) - self.q
         return np.linalg.solve(self.phi_at[second].T, (self.phi_at[first] @ rest).T).T
 
-    def forward_states(self) -> Array:
-        """Index of (step, direction) among the active states, shape (steps, r)."""
-        return np.arange(self.center - self.low, self.size).reshape(-1, self.r)
-
-    def backward_states(self) -> Array:
-        """Index of (step, output) among the active states, shape (steps, d)."""
-        return np.arange(0, self.center - self.low).reshape(-1, self.d)[::-1]
-
 
 @dataclass(frozen=True)
 class Pass:
@@ -385,7 +352,7 @@ class Pass:
 
     Attributes:
         row, integral, variance: at every level.
-        noise: `Fields.noise` at every station.
+        noise, own: those of `Coupled`, at every station.
         at_positions: the row at the recorded positions and at p = 1.
         first: the row at p = 0.
         integral_end: the noise integral at p = 1.
@@ -395,6 +362,7 @@ class Pass:
     integral: Array
     variance: Array
     noise: Array
+    own: Array
     at_positions: Array
     first: Array
     integral_end: Array

@@ -1,17 +1,14 @@
 """Training at infinite width: forward pass, loss, backward pass, step after step."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from limits.problem import Problem
-from limits.semiseparable import BACKWARD, FORWARD, Array, CausalSystem, Pass, Ready
 
+Array = np.ndarray
 LARGEST_OUTPUT = 1e150
-
-Propagate = Callable[[CausalSystem, Ready, Array], Pass]
-"""(system, what the pass keeps, boundary rows) -> the pass; what a rung has to supply."""
 
 
 class DivergedError(ArithmeticError):
@@ -44,14 +41,24 @@ def loss_derivative(problem: Problem, outputs: Array, t: int) -> Array:
     return derivative * problem.batch_share(t)[:, None]
 
 
+@runtime_checkable
+class States(Protocol):
+    """The states of a network, found step after step."""
+
+    def forward(self, t: int) -> Array:
+        """Outputs of all samples at evaluation t, shape (samples, d_out)."""
+        ...
+
+    def backward(self, t: int, chi: Array) -> None:
+        """Gradients of step t, from the derivatives chi of the inputs' loss, shape (P, d_out)."""
+        ...
+
+
 @np.errstate(over="ignore", invalid="ignore")
-def evolve(
-    problem: Problem, coordinates: Array, system: CausalSystem, propagate: Propagate, done: Callable[[int, Array], None]
-) -> tuple[Array, Array]:
+def evolve(problem: Problem, states: States, done: Callable[[int, Array], None]) -> tuple[Array, Array]:
     """Train: forward pass, loss, backward pass, step after step.
 
     Args:
-        coordinates: of the evaluated samples in the input directions, shape (samples, r).
         done: called with the number of finished steps and the outputs up to there.
 
     Returns:
@@ -60,22 +67,13 @@ def evolve(
     Raises:
         DivergedError: outputs beyond 1e150.
     """
-    sgd, p = problem.optimizer, problem.n_samples
-    outputs = np.zeros((sgd.steps + 1, len(coordinates), problem.d_out))
+    steps, p = problem.steps, problem.n_samples
+    outputs = np.zeros((steps + 1, len(problem.evaluated), problem.d_out))
     chi = np.zeros_like(outputs)
-    for t in range(sgd.steps + 1):
-        boundary = system.boundary(sgd.weights(t, "input_lr"), FORWARD)
-        forward = propagate(system, system.ready(FORWARD, sgd.weights(t)), boundary)
-        read_out = system.boundary(sgd.weights(t, "output_lr"), BACKWARD)
-        directions = system.output(forward.at_positions[-1], forward.integral_end, read_out)
-        outputs[t] = checked_outputs(coordinates @ directions.T, t)
-        system.grow(FORWARD, forward)
+    for t in range(steps + 1):
+        outputs[t] = checked_outputs(states.forward(t), t)
         done(t, outputs[: t + 1])
-        if t == sgd.steps:
-            break
-        chi[t, :p] = loss_derivative(problem, outputs[t], t)
-        boundary = system.boundary(sgd.weights(t, "output_lr"), BACKWARD)
-        backward = propagate(system, system.ready(BACKWARD, sgd.weights(t)), boundary)
-        system.add_step(chi[t, :p].T @ coordinates[:p])
-        system.grow(BACKWARD, backward)
+        if t < steps:
+            chi[t, :p] = loss_derivative(problem, outputs[t], t)
+            states.backward(t, chi[t, :p])
     return outputs, chi

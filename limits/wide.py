@@ -7,6 +7,7 @@ trained read-in and read-out, in $O(T^3 L)$ time and $O(T^2 L)$ memory by the se
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 import limits
 from limits.directions import trained_directions
 from limits.kernels import sample_kernels
+from limits.linear import LinearStates
 from limits.memory import require
 from limits.problem import Problem, whole
 from limits.record import Record
@@ -78,22 +80,20 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
     alpha, gamma, beta = problem.parametrization.single()
     a2 = problem.model.multiplier**2
     levels, placing = record.placing(L)
-    sizes = {"r": basis.count, "d": problem.d_out, "steps": problem.steps}
+    r, d = basis.count, problem.d_out
+    sizes = {"forward": r * (problem.steps + 1), "backward": d * problem.steps}
     remedy = "take fewer steps, blocks or input directions (principal components)"
-    require(footprint(L, len(levels) + 1, **sizes), "this recursion", remedy)
+    require(footprint(L, len(levels) + 1, **sizes, new=max(r, d)), "this recursion", remedy)
     system = CausalSystem(
         L,
         (np.arange(L) < np.append(levels, L)[:, None]).astype(float),
         **sizes,
-        noise=a2 * L ** float(-2 * (alpha + beta)),
-        drift=a2 * L ** float(-alpha - gamma),
+        units=(r, d),
         staggered=True,
     )
-    ends = np.append(levels, L)
-
-    def propagate(system: CausalSystem, ready: Ready, boundary: Array) -> Pass:
-        return _propagate(system, ready, boundary, ends)
-
+    rates = {"noise": a2 * L ** float(-2 * (alpha + beta)), "drift": a2 * L ** float(-alpha - gamma)}
+    propagate = partial(_propagate, ends=np.append(levels, L))
+    states = LinearStates(problem, basis, system, propagate, **rates)
     finished: list[Array] = []
 
     def done(t: int, so_far: Array) -> None:
@@ -105,41 +105,42 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
         return {"rung": "wide", "blocks": L, "version": limits.__version__, "seconds": time.perf_counter() - began}
 
     try:
-        outputs, chi = evolve(problem, basis.coordinates, system, propagate, done)
+        outputs, chi = evolve(problem, states, done)
     except KeyboardInterrupt as stop:
         if not finished:
             raise
         part = finished[0].copy()
-        partial = assemble(problem.prefix(len(part) - 1), part, np.zeros_like(part), meta=meta() | {"partial": True})
-        raise Interrupted(partial) from stop
-    outside = (1 + system.noise) ** levels.astype(float)
+        begun = assemble(problem.prefix(len(part) - 1), part, np.zeros_like(part), meta=meta() | {"partial": True})
+        raise Interrupted(begun) from stop
+    outside = (1 + rates["noise"]) ** levels.astype(float)
     with np.errstate(over="ignore", invalid="ignore"):
-        kernels = sample_kernels(system, problem, basis, chi, record, placing, outside)
+        kernels = sample_kernels(states, problem, basis, chi, record, placing, outside)
     checked_kernels(kernels)
     return assemble(problem, outputs, np.zeros_like(outputs), meta=meta(), **kernels)
 
 
-def _propagate(system: CausalSystem, ready: Ready, boundary: Array, ends: Array) -> Pass:
+def _propagate(system: CausalSystem, ready: Ready, ends: Array) -> Pass:
     """One pass, block by block: x from block 1, delta from block L."""
-    side = ready.side
+    side, boundary, rate = ready.side, ready.boundary, ready.growth
     L, shape, step = system.stations, boundary.shape, side.sign
     row, integral = np.zeros((L + 1, *shape)), np.zeros((L + 1, *shape))
     variance, noise = np.zeros((L + 1, shape[0], shape[0])), np.zeros((L, *shape))
     start = 0 if side.forward else L
     row[start] = boundary if side.forward else boundary @ system.phi_at[-1]
-    variance[start] = system.start(row[start], side)
+    variance[start] = system.start(ready, row[start])
     for m in range(start, L - start, step):
         block = m if side.forward else m - 1
         now = system.fields(ready, block, (row[m], integral[m]))
         noise[block] = now.noise
         row[m + step] = row[m] + now.slope
         integral[m + step] = integral[m] + step * (now.noise - now.damped)
-        variance[m + step] = variance[m] + _variance_step(system, side, m, block, variance[m], now)
-    return Pass(row, integral, variance, noise, row[ends], row[0], integral[L])
+        variance[m + step] = variance[m] + rate * variance[m] + _drift(system, side, m, block, now)
+    own = rate * system.at_stations(variance, side)
+    return Pass(row, integral, variance, noise, own, row[ends], row[0], integral[L])
 
 
-def _variance_step(system: CausalSystem, side: Side, m: int, block: int, variance: Array, now: Fields) -> Array:
-    r"""What one block adds to the new states' covariance: $E\nu\nu^T$, and its drift to first and second order."""
-    seen = now.pulled - system.damped(side, now.response, block)
+def _drift(system: CausalSystem, side: Side, m: int, block: int, now: Fields) -> Array:
+    r"""What the drift of one block adds to the new states' covariance, to first and second order."""
+    seen = now.pulled - now.response @ system.spread[block]
     mixed = now.slope @ seen.T - now.response @ now.noise.T - side.sign * system.times_q(now.slope) @ now.noise.T
-    return system.noise * variance + symmetric(mixed) + now.slope @ system.kernel[m + side.sign] @ now.slope.T
+    return symmetric(mixed) + now.slope @ system.kernel[m + side.sign] @ now.slope.T

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad, solve_ivp
 
 from limits import NoLimitError, Record, ToleranceWarning, recurse, solve
-from limits.deep.gaussian import gaussian_level
+from limits.deep.gaussian import linear_level
 from limits.directions import trained_directions
 from limits.panels import Panels
 from limits.parametrization import DEPTH_MUP, Parametrization
@@ -35,14 +35,14 @@ def one_input(a=1.0, lr=1.0, y=1.0, steps=4):
 
 def on_panels(problem, panels, order, record=NOTHING):
     """The limit at alpha = 1/2 at a forced resolution."""
-    return gaussian_level(problem, Panels.uniform(panels, order), record, True, lambda t: None)
+    return linear_level(problem, Panels.uniform(panels, order), record, True, lambda t: None)
 
 
 def much_finer(problem, order=10):
     """The limit on panels graded towards both ends, where layers form, and on a second set of them to be sure."""
     layers = 0.125 * 0.5 ** np.arange(1, 12)
     edges = np.sort(np.concatenate([layers, 1 - layers, np.linspace(0, 1, 9)]))
-    first, second = (gaussian_level(problem, Panels(edges, q), NOTHING, True, lambda t: None).outputs for q in (order - 2, order))
+    first, second = (linear_level(problem, Panels(edges, q), NOTHING, True, lambda t: None).outputs for q in (order - 2, order))
     return second, np.linalg.norm(first - second, axis=(1, 2))
 
 

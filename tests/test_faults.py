@@ -14,6 +14,7 @@ import limits.semiseparable
 import limits.training
 import limits.wide
 from limits.deep import flow
+from limits.linear import LinearStates
 from limits.losses import LOSSES
 from limits.panels import Panels
 from limits.problem import SGD
@@ -115,27 +116,27 @@ def heavy_ball():
 
 
 FAULTS = {
-    "noise at finite depth": (argument(CausalSystem, "__init__", keyword("noise")), published("single")),
-    "noise at infinite depth": (argument(CausalSystem, "__init__", keyword("noise")), test_deep.test_reference_values),
-    "learning rate at finite depth": (argument(CausalSystem, "__init__", keyword("drift")), published("batches")),
-    "learning rate at infinite depth": (argument(CausalSystem, "__init__", keyword("drift")), second_update),
+    "noise at finite depth": (argument(LinearStates, "__init__", keyword("noise")), published("single")),
+    "noise at infinite depth": (argument(LinearStates, "__init__", keyword("noise")), test_deep.test_reference_values),
+    "learning rate at finite depth": (argument(LinearStates, "__init__", keyword("drift")), published("batches")),
+    "learning rate at infinite depth": (argument(LinearStates, "__init__", keyword("drift")), second_update),
     "response at finite depth": (scaled(CausalSystem, "response"), published("inputs")),
     "response at infinite depth": (scaled(CausalSystem, "response"), second_update),
     "initial variance": (scaled(CausalSystem, "start"), published("single")),
     "initial variance at infinite depth": (scaled(CausalSystem, "start"), test_deep.test_reference_values),
-    "trained U and V at finite depth": (scaled(CausalSystem, "boundary"), published("both")),
-    "trained U and V at infinite depth": (scaled(CausalSystem, "boundary"), ends),
+    "trained U and V at finite depth": (scaled(LinearStates, "_read_in"), published("both")),
+    "trained U and V at infinite depth": (scaled(LinearStates, "_read_in"), ends),
     "trained V in the output": (argument(CausalSystem, "output", position(3)), published("output")),
     "trained V in the output at infinite depth": (
         argument(CausalSystem, "output", position(3)),
         lambda: test_deep.test_first_update("output"),
     ),
     "read-out": (scaled(CausalSystem, "output"), published("single")),
-    "gradient of a step": (argument(CausalSystem, "add_step", position(1)), published("single")),
+    "gradient of a step": (argument(LinearStates, "backward", position(2)), published("single")),
     "noise integral": (scaled(CausalSystem, "reflected"), published("both")),
     "two-depth covariance": (scaled(CausalSystem, "covariance"), published("single")),
     "two-depth response": (scaled(CausalSystem, "two_depth_response"), responses),
-    "variance of one block": (scaled(limits.wide, "_variance_step"), published("single", 1, 0)),
+    "variance of one block": (scaled(limits.wide, "_drift"), published("single", 1, 0)),
     "momentum": (argument(SGD, "weights", momentum), published("momentum")),
     "momentum in itself": (argument(SGD, "weights", momentum), heavy_ball),
     "schedule": (a_step_late, published("schedule")),

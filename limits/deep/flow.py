@@ -69,12 +69,12 @@ def _solved(matrix: Array, right: Array) -> Array:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def flow_level(problem: Problem, panels: Panels, record: Record, moving: bool, done: Callable[[int], None]) -> Level:
-    """The limit at alpha > 1/2 on given panels; `moving` says whether the blocks are trained (alpha + gamma = 1)."""
+def flow_level(problem: Problem, panels: Panels, record: Record, moving: int, done: Callable[[int], None]) -> Level:
+    """The limit at alpha > 1/2 on given panels; `moving` layers of a block learn."""
     basis, sgd = trained_directions(problem), problem.optimizer
     r, d, p = basis.count, problem.d_out, problem.n_samples
     k, n = r + d, len(panels.nodes)
-    a2 = problem.model.multiplier**2 if moving else 0.0
+    a2 = problem.model.multiplier**2 * moving
     to_marks = panels.integrate(np.append(record.depths, 1.0))
     blocks = _Velocity((n, k, k), sgd.schedule("lr"), sgd.momentum)
     read_in = _Velocity((k, r), sgd.schedule("input_lr"), sgd.momentum)

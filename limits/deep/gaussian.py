@@ -6,7 +6,7 @@ which contracts like panel width times learning rate; where it does not, as one 
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,10 +15,11 @@ from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
 from limits.deep.refine import Level, UnconvergedError, tails
 from limits.directions import trained_directions
 from limits.kernels import sample_kernels
+from limits.linear import LinearStates
 from limits.panels import Panels
 from limits.problem import Problem
 from limits.record import Record
-from limits.semiseparable import Array, CausalSystem, Pass, Ready, Side, symmetric
+from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, symmetric, transposed
 from limits.training import evolve
 
 ROUND_OFF = 4 * np.finfo(float).eps
@@ -27,33 +28,32 @@ MOST_ITERATIONS = 60
 REFINEMENTS = 3
 SLOWEST_CONTRACTION = 0.6
 
-Change = Callable[[Array, bool], Array]
-"""The rate of change of (row, integral) at a panel's nodes; without its source it is linear."""
+Values = Sequence[Array]
+Change = Callable[[Values, bool], list[Array]]
+"""The rate of change of (row, integral, …) at a panel's nodes; without its source that of states alike is linear."""
 
 
-def gaussian_level(problem: Problem, panels: Panels, record: Record, moving: bool, done: Callable[[int], None]) -> Level:
-    """The limit at alpha = 1/2 on given panels; `moving` says whether the blocks are trained (alpha + gamma = 1)."""
+def linear_level(problem: Problem, panels: Panels, record: Record, moving: int, done: Callable[[int], None]) -> Level:
+    """The limit of linear blocks at alpha = 1/2 on given panels; `moving` of their layers learn."""
     basis = trained_directions(problem)
     marks = np.append(record.depths, 1.0)
     accumulate = panels.integrate(marks)
-    a2 = problem.model.multiplier**2
-    system = CausalSystem(
-        len(panels.nodes),
-        accumulate,
-        r=basis.count,
-        d=problem.d_out,
-        steps=problem.steps,
-        noise=a2,
-        drift=a2 if moving else 0.0,
-        staggered=False,
-    )
-    outputs, chi = evolve(problem, basis.coordinates, system, Marcher(panels, accumulate), lambda t, _: done(t))
+    a2, r, d = problem.model.multiplier**2, basis.count, problem.d_out
+    sizes = {"forward": r * (problem.steps + 1), "backward": d * problem.steps}
+    system = CausalSystem(len(panels.nodes), accumulate, **sizes, units=(r, d))
+    rates = {"noise": a2, "drift": a2 * moving}
+    states = LinearStates(problem, basis, system, Marcher(panels, accumulate), **rates)
+    outputs, chi = evolve(problem, states, lambda t, _: done(t))
     placing, outside = np.eye(len(record.depths), len(marks))[:, :-1], np.exp(a2 * marks[:-1])
     with np.errstate(over="ignore", invalid="ignore"):
-        kernels = sample_kernels(system, problem, basis, chi, record, placing, outside)
+        kernels = sample_kernels(states, problem, basis, chi, record, placing, outside)
+    return Level(panels, outputs, kernels, system_tails(system, panels))
+
+
+def system_tails(system: CausalSystem, panels: Panels) -> Array:
+    """How well the panels resolve the system: `tails` of its propagator and kernel in units of the states."""
     scale = system.scale
-    fields = system.phi * (scale / scale[:, None]), system.kernel / (scale * scale[:, None])
-    return Level(panels, outputs, kernels, tails(panels, *fields))
+    return tails(panels, system.phi * (scale / scale[:, None]), system.kernel / (scale * scale[:, None]))
 
 
 @dataclass(frozen=True)
@@ -68,37 +68,46 @@ class Marcher:
     panels: Panels
     accumulate: Array
 
-    def __call__(self, system: CausalSystem, ready: Ready, boundary: Array) -> Pass:
+    def __call__(self, system: CausalSystem, ready: Ready) -> Pass:
         side = ready.side
-        begin = boundary if side.forward else boundary @ system.phi_at[-1]
-        nodes = self._march(system, ready, begin)
-        now = system.fields(ready, slice(None), (nodes[0], nodes[1]))
+        begin = ready.boundary if side.forward else ready.boundary @ system.phi_at[-1]
+        start = system.start(ready, begin)
+        nodes = self._march(system, ready, begin, start)
+        now = system.fields(ready, slice(None), nodes)
         slope = side.sign * now.slope
         row_at, integral_end = self._ends(side, begin, slope, now.noise - now.damped)
         first = begin if side.forward else begin - np.tensordot(self.accumulate[-1], slope, 1)
-        mixed = symmetric(now.slope @ np.swapaxes(now.pulled, 1, 2) - now.response @ np.swapaxes(now.noise, 1, 2))
-        variance = self._variance(system, side, system.start(begin, side), mixed)
-        return Pass(nodes[0], nodes[1], variance, now.noise, row_at, first, integral_end)
+        if ready.growth is None:
+            variance, own = nodes[2], now.own
+        else:
+            variance = self._variance(side, ready.growth, start, drift(now))
+            own = ready.growth * variance
+        return Pass(nodes[0], nodes[1], variance, now.noise, own, row_at, first, integral_end)
 
-    def _march(self, system: CausalSystem, ready: Ready, begin: Array) -> Array:
-        """Row and integral at all nodes, shape (2, nodes, new, S)."""
+    def _march(self, system: CausalSystem, ready: Ready, begin: Array, start: Array) -> list[Array]:
+        """Row, integral and, without a growth, covariance of the new states at all nodes."""
         panels, sign = self.panels, ready.side.sign
-        y = np.zeros((2, len(panels.nodes), *begin.shape))
-        edge = np.stack([begin, np.zeros_like(begin)])
-        slope = np.zeros((2, panels.order, *begin.shape))
+        edge = [begin, np.zeros_like(begin)] + ([start] if ready.growth is None else [])
+        y = [np.zeros((len(panels.nodes), *part.shape)) for part in edge]
+        slope = [np.zeros((panels.order, *part.shape)) for part in edge]
         weights = panels.weights.reshape(panels.count, panels.order)
         source_free = replace(ready, unit=np.zeros((1, 1)))
-        units = np.stack([system.scale, 1 / system.scale])
+        own = np.sqrt(np.diagonal(start).clip(0.0))
+        units = [system.scale, 1 / system.scale, 1 / np.where(own > 0, own, 1.0)]
+        floor = 0.0 if ready.alike else own
         for k in range(panels.count)[::sign]:
             part = panels.part(k)
             inward = panels.collocation * panels.widths[k] - (0.0 if sign > 0 else weights[k])
 
-            def change(values: Array, with_source: bool, part: slice = part) -> Array:
-                now = system.fields(ready if with_source else source_free, part, (values[0], values[1]))
-                return np.stack([sign * now.slope, now.noise - now.damped])
+            def change(values: Values, with_source: bool, part: slice = part) -> list[Array]:
+                now = system.fields(ready if with_source else source_free, part, values)
+                rates = [sign * now.slope, now.noise - now.damped]
+                return rates if now.own is None else [*rates, now.own + drift(now)]
 
-            y[:, part], slope = solve_panel(change, edge, inward, slope, units)
-            edge = edge + sign * np.einsum("j,cjrs->crs", weights[k], slope)
+            found, slope = solve_panel(change, edge, inward, slope, units, floor, ready.alike)
+            for whole, here in zip(y, found, strict=True):
+                whole[part] = here
+            edge = [e + sign * np.tensordot(weights[k], s, 1) for e, s in zip(edge, slope, strict=True)]
         return y
 
     def _ends(self, side: Side, begin: Array, slope: Array, change: Array) -> tuple[Array, Array]:
@@ -108,60 +117,79 @@ class Marcher:
             return begin + passed, np.tensordot(self.accumulate[-1], change, 1)
         return begin + passed - passed[-1], np.zeros_like(begin)
 
-    def _variance(self, system: CausalSystem, side: Side, start: Array, mixed: Array) -> Array:
-        r"""Solution of $C' = \nu C + m$ (in the direction of the pass) by its integrating factor."""
-        nodes = self.panels.nodes
-        distance = nodes if side.forward else 1 - nodes
-        factor = np.exp(system.noise * distance)[:, None, None]
-        source = mixed / factor
-        passed = np.tensordot(self.panels.cumulative, source, 1)
-        if not side.forward:
-            passed = np.tensordot(self.panels.weights, source, 1) - passed
-        return factor * (start + passed)
+    def _variance(self, side: Side, growth: float | Array, start: Array, mixed: Array) -> Array:
+        r"""Solution of $C' = g C + m$ (in the direction of the pass) by its integrating factor."""
+        rate = growth * np.ones_like(mixed)
+        factor = np.exp(self._passed(side, rate))
+        return factor * (start + self._passed(side, mixed / factor))
+
+    def _passed(self, side: Side, rate: Array) -> Array:
+        """Integral from where the pass begins to every node."""
+        passed = np.tensordot(self.panels.cumulative, rate, 1)
+        return passed if side.forward else np.tensordot(self.panels.weights, rate, 1) - passed
 
 
-def solve_panel(change: Change, edge: Array, inward: Array, guess: Array, units: Array) -> tuple[Array, Array]:
-    """Solve y = edge + inward · change(y) at the nodes of one panel; `change` is affine in y.
+def drift(now: Fields) -> Array:
+    """What the couplings add to the covariance of new states among themselves, per unit of the pass."""
+    return symmetric(now.slope @ transposed(now.pulled) - now.response @ transposed(now.noise))
 
-    Every new state's row and integral are iterated to round-off of their own size, with columns in `units` (2, S), the old
-    states' standard deviations: a small one is as good as a large one.
+
+def solve_panel(
+    change: Change, edge: Values, inward: Array, guess: Values, units: Values, floor: Array | float, alike: bool
+) -> tuple[list[Array], list[Array]]:
+    """Solve y = edge + inward · change(y) at the nodes of one panel.
+
+    Every new state's parts of y (row, integral, …) are iterated to round-off of their own size, with columns in `units`, the
+    old states' standard deviations: a small one is as good as a large one. What nonlinearities make of states is only as
+    accurate as the states themselves: parts smaller than `floor` are iterated to round-off of that.
+
+    Args:
+        floor: sizes of the new states, shape (new,), or 0.
+        alike: whether `change` is affine and does the same to every row, so that the equations can be solved directly.
 
     Returns:
-        y and change(y), shape (2, q, new, S).
+        y and change(y), each part of shape (q, new, columns).
 
     Raises:
-        UnconvergedError: Picard iteration does not contract, and the panel is too large to be solved directly.
+        UnconvergedError: Picard iteration does not contract, and the equations cannot be solved directly.
     """
 
-    def lift(slope: Array) -> Array:
-        return edge[:, None] + np.einsum("ij,cjrs->cirs", inward, slope)
+    def lift(slope: Values) -> list[Array]:
+        return [e + np.tensordot(inward, s, 1) for e, s in zip(edge, slope, strict=True)]
 
     y, before = lift(guess), np.inf
     for iteration in range(MOST_ITERATIONS):
         slope = change(y, True)
         new = lift(slope)
-        size, step = (np.abs(v * units[:, None, None]).max((1, 3), initial=0.0) for v in (new, new - y))
-        moved = np.max(step / np.maximum(size, np.finfo(float).tiny), initial=0.0)
+        moved = max(_moved(a, b, unit, floor) for a, b, unit in zip(new, y, units, strict=False))
         y = new
-        slow = moved > SLOWEST_CONTRACTION * before
+        slow = not moved <= SLOWEST_CONTRACTION * before
         if moved <= ROUND_OFF or (slow and moved <= 1e3 * ROUND_OFF):
             return y, slope
         if slow and iteration > 2:
             break
         before = moved
-    return _solve_directly(change, edge, inward, guess.shape)
+    if not alike:
+        raise UnconvergedError
+    return _solve_directly(change, edge, inward)
 
 
-def _solve_directly(change: Change, edge: Array, inward: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+def _moved(new: Array, old: Array, unit: Array, floor: Array | float) -> float:
+    """Largest change of a state over its size."""
+    size, step = (np.abs(v * unit).max((0, 2), initial=0.0) for v in (new, new - old))
+    return float(np.max(step / np.maximum(size, np.maximum(floor, np.finfo(float).tiny)), initial=0.0))
+
+
+def _solve_directly(change: Change, edge: Values, inward: Array) -> tuple[list[Array], list[Array]]:
     """The same equations as one linear system per row: the way out where Picard iteration does not contract."""
-    _, q, new, size = shape
+    q, (new, size) = len(inward), edge[0].shape
     if 2 * q * size > LARGEST_DIRECT:
         raise UnconvergedError
     basis = np.eye(2 * size).reshape(2 * size, 2, size).swapaxes(0, 1)
-    operator = _side_by_side(change(np.repeat(basis[:, None], q, axis=1), False))
-    source = _side_by_side(change(np.zeros(shape), True))
+    operator = _side_by_side(change([np.repeat(part[None], q, axis=0) for part in basis], False))
+    source = _side_by_side(change([np.zeros((q, new, size))] * 2, True))
     matrix = np.eye(2 * q * size) - np.einsum("ij,jab->ibja", inward, operator).reshape(2 * q * size, -1)
-    right = _side_by_side(edge[:, None]) + np.tensordot(inward, source, 1)
+    right = np.concatenate(edge, axis=-1) + np.tensordot(inward, source, 1)
     right = right.swapaxes(1, 2).reshape(-1, new)
     if not (np.all(np.isfinite(matrix)) and np.all(np.isfinite(right))):
         raise UnconvergedError
@@ -179,10 +207,10 @@ def _solve_directly(change: Change, edge: Array, inward: Array, shape: tuple[int
         solution += lu_solve(factors, residual)
     if not np.all(np.isfinite(solution)):
         raise UnconvergedError
-    y = solution.reshape(q, 2, size, new).transpose(1, 0, 3, 2)
+    y = list(solution.reshape(q, 2, size, new).transpose(1, 0, 3, 2))
     return y, change(y, True)
 
 
-def _side_by_side(pair: Array) -> Array:
+def _side_by_side(pair: Values) -> Array:
     """Row and integral joined: (2, q, rows, S) to (q, rows, 2 S)."""
     return np.concatenate([pair[0], pair[1]], axis=-1)

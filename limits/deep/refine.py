@@ -17,6 +17,8 @@ FIRST_ORDER = 4
 MOST_FIRST_PANELS = 8
 HIGHEST_ORDER = 11
 MOST_DIVERGED = 4
+GRADING = 6.0 ** -np.arange(1, 7)
+"""Narrowing panels; below 1e-6 digits are lost by cancellation in uv - c^2."""
 COARSE = 0.3
 """Largest tail at which more nodes pay better than narrower panels."""
 RESOLVED = 1e-2
@@ -122,11 +124,18 @@ class Refinement:
         return Refined(coarse, error, float(worst), bool(worst <= self.tol and resolved), self.levels)
 
 
-def first_panels(positions: np.ndarray) -> Panels:
-    """Panels to begin with: edges at the recorded positions, where collocation is most accurate, if they are few."""
+def first_panels(positions: np.ndarray, *, graded: bool = False) -> Panels:
+    """Panels to begin with: edges at the recorded positions, where collocation is most accurate, if they are few.
+
+    Graded ones narrow towards p = 0, where kernels of one input at several steps coincide and are singular for kinked
+    nonlinearities.
+    """
     edges = np.unique(np.concatenate([[0.0, 0.5, 1.0], positions]))
     few = len(edges) <= MOST_FIRST_PANELS + 1 and np.diff(edges).min() > 1e-2
-    return Panels(edges, FIRST_ORDER) if few else Panels.uniform(4, FIRST_ORDER)
+    edges = edges if few else np.linspace(0.0, 1.0, 5)
+    if graded:
+        edges = np.concatenate([[0.0], edges[1] * GRADING[::-1], edges[1:]])
+    return Panels(edges, FIRST_ORDER)
 
 
 def finer(level: Level) -> tuple[Panels, bool]:

@@ -9,7 +9,9 @@ from typing import Any
 
 import limits
 from limits.deep.flow import flow_level
-from limits.deep.gaussian import gaussian_level
+from limits.deep.gaussian import linear_level
+from limits.deep.nonlinear import nonlinear_footprint, nonlinear_level
+from limits.deep.nonlinear_flow import nonlinear_flow_level
 from limits.deep.refine import Level, Refined, Refinement, UnconvergedError, first_panels
 from limits.directions import trained_directions
 from limits.memory import SHARE, available_memory, require
@@ -86,7 +88,7 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
         raise ValueError(f"tol must be at least {TIGHTEST:g} and below 1, got {tol!r}")
     record = Record.of(record, problem)
     level_at = _limit(problem, record, progress)
-    first = first_panels(record.depths if record.kinds else record.depths[:0])
+    first = first_panels(record.depths if record.kinds else record.depths[:0], graded=bool(problem.model.phi.kinks))
     refinement = Refinement(tol, _most_nodes(problem, record), first)
 
     def trajectory(found: Refined, **more: Any) -> Trajectory:
@@ -131,14 +133,17 @@ class UnresolvedError(ArithmeticError):
 
 def _most_nodes(problem: Problem, record: Record) -> int:
     """How many depth nodes fit into memory, at most `MOST_NODES`; refuses a problem for which not even a few do."""
-    sizes = {"r": trained_directions(problem).count, "d": problem.d_out, "steps": problem.steps}
+    r, d = trained_directions(problem).count, problem.d_out
+    sizes = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
 
     def size(nodes: int) -> int:
+        if not problem.model.phi.linear:
+            return nonlinear_footprint(problem, record, nodes)
         return footprint(nodes, len(record.positions) + 1, **sizes)
 
-    if problem.parametrization.single()[0] + problem.parametrization.single()[2] > Fraction(1, 2):
+    if not _noisy(problem):
         return MOST_NODES  # the flow holds one step at a time
-    remedy = "take fewer steps or input directions (principal components)"
+    remedy = "take fewer steps, samples or input directions (principal components)"
     require(size(FEWEST_NODES), "this limit", remedy)
     each = (size(FEWEST_NODES) - size(0)) / FEWEST_NODES
     return int(min(MOST_NODES, (SHARE * available_memory() - size(0)) / each))
@@ -146,35 +151,91 @@ def _most_nodes(problem: Problem, record: Record) -> int:
 
 def _limit(problem: Problem, record: Record, progress: Progress | None) -> Callable[[Panels], Level]:
     """The function that computes the problem's limit on given panels."""
-    parametrization = problem.parametrization
-    regime = classify(parametrization)
-    alpha, gamma, beta = parametrization.single()
-    if not regime.stable_at_initialization:
-        raise NoLimitError(
-            f"1/2 - alpha{_beta(beta)} = {Fraction(1, 2) - alpha - beta} > 0: the initial blocks add up like "
-            f"exp(a^2 L^({1 - 2 * (alpha + beta)})) [D1.2]; raise alpha to 1/2, or use recurse at a finite number of blocks",
-            regime,
-        )
-    if not regime.stable_during_training:
-        raise NoLimitError(
-            f"alpha + gamma = {alpha + gamma} < 1: updates add up to L^({1 - alpha - gamma}) [D1.3]; "
-            f"raise gamma to {1 - alpha}, or use recurse at a finite number of blocks",
-            regime,
-        )
-    moving = alpha + gamma == 1
-    noisy = alpha + beta == Fraction(1, 2)
+    _existing(problem)
+    moving, noisy = _moving(problem), _noisy(problem)
     if noisy and problem.model.multiplier**2 > LARGEST_GROWTH:
         raise UnresolvedError(
             f"features grow like exp(multiplier^2) = exp({problem.model.multiplier**2:g}) over the depth, beyond what double "
             f"precision can follow: take a multiplier of at most {LARGEST_GROWTH**0.5:.1f}"
         )
-    compute = gaussian_level if noisy else flow_level
+    if problem.model.phi.linear:
+        compute = linear_level if noisy else flow_level
+    else:
+        compute = nonlinear_level if noisy else nonlinear_flow_level
     report = progress or (lambda done, total: None)
 
     def at(panels: Panels) -> Level:
         return compute(problem, panels, record, moving, lambda t: report(t, problem.steps))
 
     return at
+
+
+def _noisy(problem: Problem) -> bool:
+    """Whether the noise of the initial blocks survives, at the boundary of stability."""
+    alpha, _, betas = problem.parametrization.layers(problem.model.block_depth)
+    return alpha + sum(betas) == Fraction(1, 2)
+
+
+def _moving(problem: Problem) -> int:
+    r"""How many layers of a block learn in the limit: their updates add up, so that $k$ linear ones learn $k$ times as fast."""
+    alpha, gammas, _ = problem.parametrization.layers(problem.model.block_depth)
+    return sum(alpha + gamma == 1 for gamma in gammas)
+
+
+def _existing(problem: Problem) -> None:
+    """Refuse a problem that has no limit, or one that is not known here."""
+    model = problem.model
+    k = model.block_depth
+    alpha, gammas, betas = problem.parametrization.layers(k)
+    regime = classify(problem.parametrization, block_depth=k, centred=model.centred)
+    if not regime.stable_at_initialization:
+        raise NoLimitError(_unstable(model.centred, alpha, sum(betas, Fraction(0))), regime)
+    if not regime.stable_during_training:
+        gamma = min(gammas)
+        several = "" if k == 1 else "_i"
+        raise NoLimitError(
+            f"alpha + gamma{several} = {alpha + gamma} < 1: updates add up to L^({1 - alpha - gamma}) [D1.3]; "
+            f"raise gamma{several} to {1 - alpha}, or {_finite(model.phi.linear and k == 1)}",
+            regime,
+        )
+    name = f"{model.phi.name} blocks" if k == 1 else f"{model.phi.name} blocks of {k} layers"
+    if any(betas) and not (model.phi.linear and k == 1):
+        raise ValueError(f"the limit of {name} is known for initial weights of exponent 0, got {_text(betas)}: use initial=0")
+    if k > 1 and not model.phi.linear:
+        raise ValueError(f"the limit of {name} is not known: take block_depth=1, or linear blocks")
+    if not model.phi.linear and model.form == "pre":
+        raise ValueError(f"the limit of {name} is known for form 'post', got 'pre': use form='post', or simulate")
+    if not model.centred and alpha == 1:
+        raise ValueError(
+            f"the limit of {name} without mean subtraction is not known at alpha = 1, where the means of the initial blocks add "
+            "up: use mean_subtraction=True, or simulate"
+        )
+    if alpha >= 1 and _moving(problem) and not (model.phi.linear and k == 1):
+        raise ValueError(
+            f"alpha = {alpha}: the limit of trained {name} is known for 1/2 <= alpha < 1, because from alpha = 1 on updates of "
+            "second order count; lower alpha, or use simulate"
+        )
+
+
+def _text(betas: tuple[Fraction, ...]) -> str:
+    return ", ".join(map(str, betas))
+
+
+def _finite(recursion: bool) -> str:
+    return f"use {'recurse' if recursion else 'simulate'} at a finite number of blocks"
+
+
+def _unstable(centred: bool, alpha: Fraction, beta: Fraction) -> str:
+    if centred:
+        return (
+            f"1/2 - alpha{_beta(beta)} = {Fraction(1, 2) - alpha - beta} > 0: the initial blocks add up like "
+            f"exp(a^2 L^({1 - 2 * (alpha + beta)})) [D1.2]; raise alpha to 1/2, or use recurse at a finite number of blocks"
+        )
+    return (
+        f"1 - alpha{_beta(beta)} = {1 - alpha - beta} > 0: without mean subtraction the blocks have a mean, and "
+        f"the initial means add up like L^({1 - alpha - beta}) [D1.3]; set mean_subtraction=True or raise alpha to 1, or "
+        "use simulate at a finite number of blocks"
+    )
 
 
 def _beta(beta: Fraction) -> str:
