@@ -29,7 +29,7 @@ for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 from limits.directions import directions  # noqa: E402
-from limits.finite.blocks import Blocks, capacity  # noqa: E402
+from limits.finite.blocks import Blocks, capacity, pays_to_absorb  # noqa: E402
 from limits.finite.ensemble import side_by_side  # noqa: E402
 from limits.finite.library import open_library  # noqa: E402
 from limits.finite.linear import LinearTraining  # noqa: E402
@@ -121,7 +121,9 @@ class Simulate:
         self.x = np.swapaxes(setting.U @ self.basis.basis.astype(np.float32), 1, 2)
         self.training = LinearTraining if problem.model.phi.linear else NonlinearTraining
         rows = self.training.update_rows(problem, self.basis)
-        self.rows = capacity(int(rows.sum()), int(rows.max()), case.n, case.momentum)
+        rank = int(rows.max())
+        self.eager = self.training is NonlinearTraining and pays_to_absorb(rank + case.samples, case.n)
+        self.rows = rank if self.eager else capacity(int(rows.sum()), rank, case.n, case.momentum)
 
     def reset(self) -> None:
         a = self.setting.a if self.setting.problem.model.phi.linear else np.float32(1)
@@ -133,7 +135,7 @@ class Simulate:
 
     def train_batch(self, batch: slice, W: np.ndarray) -> np.ndarray:
         case, put = self.setting.case, self.library.put
-        blocks = Blocks(self.library, put(W), capacity=self.rows, momentum=case.momentum)
+        blocks = Blocks(self.library, put(W), capacity=self.rows, momentum=case.momentum, eager=self.eager)
         rows = {FORWARD: put(self.x[batch]), BACKWARD: put(np.swapaxes(self.setting.V[batch], 1, 2))}
         networks = Networks(self.library, rows, blocks)
         training = self.training(self.setting.problem, networks, self.basis.coordinates, lambda side, t: None)
