@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from limits.desiderata import design as design
     from limits.finite import DivergenceWarning as DivergenceWarning
     from limits.finite import simulate as simulate
+    from limits.nonlinearity import Nonlinearity as Nonlinearity
     from limits.parametrization import (
         COMPLETEP as COMPLETEP,
     )
@@ -79,6 +80,7 @@ _HOMES = {
     "Interrupted": "trajectory",
     "NEURAL_ODE": "parametrization",
     "NoLimitError": "deep",
+    "Nonlinearity": "nonlinearity",
     "Parametrization": "parametrization",
     "PhaseDiagram": "regimes",
     "Problem": "problem",
@@ -115,6 +117,7 @@ __all__ = [
     "Impossible",
     "Interrupted",
     "NoLimitError",
+    "Nonlinearity",
     "Parametrization",
     "PhaseDiagram",
     "Problem",

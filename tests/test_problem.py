@@ -213,7 +213,7 @@ def test_bad_optimizers_are_refused(arguments, sentence):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"nonlinearity": "relu"}, "nonlinearity must be 'linear', got 'relu'"),
+        ({"nonlinearity": "rule"}, "nonlinearity must be a Nonlinearity or a sum of linear, relu, .*, got 'rule'"),
         ({"block_depth": 2}, "block_depth must be 1, got 2"),
         ({"form": "mlp"}, "form must be 'post' or 'pre', got 'mlp'"),
         ({"multiplier": 0.0}, "multiplier must be finite and > 0, got 0.0"),

@@ -11,6 +11,7 @@ two features coincide, but not together: $2V_{uc} = \tau - (c/u)V_{cc}$ with a h
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,22 @@ class Census:
         return np.where(known, border - self.ends[t] + here, -1)
 
 
+@dataclass(frozen=True)
+class BackwardCoupling:
+    r"""Coefficients of $H_{ij} = (\text{response})\,R^1_{ij} + (\text{gradient})\,C^1_{ij}$ and of what adds to $H_{ii}$.
+
+    Attributes:
+        response: with R^1 of every feature, shape (nodes, new, features).
+        gradient: with C^1 of every old gradient, shape (nodes, new, gradients).
+        own_response, own_gradient: likewise, summed over j into $H_{ii}$.
+    """
+
+    response: Array
+    own_response: Array
+    gradient: Array
+    own_gradient: Array
+
+
 class NonlinearStates:
     """The states of a nonlinear network, sample by sample, step after step.
 
@@ -155,6 +172,26 @@ class NonlinearStates:
         rows[:, self.system.border + self.partner] = -(self._weights(t, "output_lr")[:, None] * self.chi).T
         return rows
 
+    # What the nonlinearity makes of kernels and responses.
+
+    def strength(self, echo: Array, drift: Array) -> Array:
+        r"""$A_{ij} = a(R^0_{ij} - w_jC^0_{ij})$, from the response R^0 and $a w_jC^0_{ij}$."""
+        return self.a * echo - drift
+
+    def backward_coupling(self, dual: Any, slope: Array, strength: Array, drift: Array, old: Array) -> "BackwardCoupling":
+        r"""The coefficients of $H$, from the dual kernel with all features and $A$, $aw$ of the trained ones among them, `old`.
+
+        Args:
+            slope: $c/u$, regression of one feature on another.
+        """
+        a, twice_uc = self.a, dual.tilt - slope * dual.V_cc
+        return BackwardCoupling(
+            response=a**2 * dual.V_c,
+            own_response=2 * a**2 * dual.V_u,
+            gradient=a * (strength * dual.V_cc[..., old] - drift * dual.V_c[..., old]),
+            own_gradient=a * strength * twice_uc[..., old],
+        )
+
     # Features.
 
     def _forward_ready(self, t: int, samples: Array) -> Ready:
@@ -169,7 +206,7 @@ class NonlinearStates:
             phi, inverse, u = self.system.phi[at], self.system.inverse[at], np.diagonal(own, axis1=-2, axis2=-1)
             features = pulled @ transposed(phi[..., x, :])
             dual = self._dual(u, self.variances[at], features, 1)
-            strength = self.a * (response @ inverse[..., delta]) - drift * features[..., self.partner]
+            strength = self.strength(response @ inverse[..., delta], drift * features[..., self.partner])
             slope = (self.a * strength * dual.V_c[..., self.partner]) @ phi[..., delta, :]
             noise = self.a**2 * (dual.V @ transposed(inverse[..., x]))
             return Coupled(slope, noise, self.a**2 * self._dual(u, u, own, 0).V)
@@ -186,22 +223,19 @@ class NonlinearStates:
         x, delta, old = system.columns(FORWARD), system.columns(BACKWARD), self.partner
         rows = system.phi[:, system.border + features]
         kernel = (rows @ system.kernel) @ transposed(system.phi[:, x])
-        u = self.variances[:, features]
+        u, drift = self.variances[:, features], a * self.moving * self._weights(t, "lr")
         dual = self._dual(u, self.variances, kernel, 2)
-        drift = a * self.moving * self._weights(t, "lr")
-        strength = a * (system.times_q(rows) @ system.inverse[..., delta]) - drift * kernel[..., old]
-        twice_uc = dual.tilt - kernel / np.where(u > 0, u, 1.0)[..., None] * dual.V_cc
-        to_response = a**2 * dual.V_c, 2 * a**2 * dual.V_u
-        to_gradient = a * (strength * dual.V_cc[..., old] - drift * dual.V_c[..., old]), a * strength * twice_uc[..., old]
+        strength = self.strength(system.times_q(rows) @ system.inverse[..., delta], drift * kernel[..., old])
+        h = self.backward_coupling(dual, kernel / np.where(u > 0, u, 1.0)[..., None], strength, drift, old)
         to_noise, own = a**2 * dual.V_c[..., old], (..., np.arange(len(chi)), features)
 
         def couple(at: At, pulled: Array, response: Array, _: Array | None) -> Coupled:
             phi, inverse = system.phi[at], system.inverse[at]
             gradients = pulled @ transposed(phi[..., delta, :])
             echo = response @ inverse[..., x]
-            coupling = echo * to_response[0][at]
-            coupling[..., old] += gradients * to_gradient[0][at]
-            coupling[own] += np.sum(echo * to_response[1][at], -1) + np.sum(gradients * to_gradient[1][at], -1)
+            coupling = echo * h.response[at]
+            coupling[..., old] += gradients * h.gradient[at]
+            coupling[own] += np.sum(echo * h.own_response[at], -1) + np.sum(gradients * h.own_gradient[at], -1)
             noise = (to_noise[at] * gradients) @ transposed(inverse[..., delta])
             return Coupled(coupling @ phi[..., x, :], noise)
 

@@ -1,0 +1,6 @@
+r"""Nonlinearities $\phi$ of a block, by name, by formula or of one's own, with their Gaussian expectations."""
+
+from limits.nonlinearity.named import NAMED, kinked, leaky_relu, polynomial
+from limits.nonlinearity.phi import Dual, Nonlinearity, nonlinearity
+
+__all__ = ["NAMED", "Dual", "Nonlinearity", "kinked", "leaky_relu", "nonlinearity", "polynomial"]
