@@ -102,8 +102,8 @@ def coefficients(f: Function, u: Array, on: Basis) -> Coefficients:
     root = np.sqrt(u).reshape(-1, 1)
     right = np.asarray(f(root * on.nodes), float)
     left = np.asarray(f(-root * on.nodes), float) if len(on.odd) else right
-    shape = (-1, *np.shape(u))
-    return Coefficients((on.even @ (right + left).T).reshape(shape), (on.odd @ (right - left).T).reshape(shape))
+    even, odd = on.even @ (right + left).T, on.odd @ (right - left).T
+    return Coefficients(even.reshape(len(even), *np.shape(u)), odd.reshape(len(odd), *np.shape(u)))
 
 
 def _series(left: Array, right: Array, x: Array, *scales: Array) -> list[Array]:
