@@ -19,8 +19,8 @@ import numpy as np
 from limits.deep.gaussian import Marcher, system_tails
 from limits.deep.refine import Level, UnconvergedError
 from limits.directions import directions
-from limits.panels import Panels
 from limits.nonlinearity import Dual
+from limits.panels import Panels
 from limits.problem import Problem, ResNet
 from limits.record import Record
 from limits.semiseparable import BACKWARD, FORWARD, Array, At, CausalSystem, Coupled, Ready, footprint, transposed
