@@ -53,7 +53,7 @@ def nngp(
     Source: THEORY of the deep limit at initialization; HY for $\alpha = 1/2$.
 
     >>> nngp(ResNet("relu"), [[1.0]]).round(6)
-    array([[1.406105]])
+    array([[1.406135]])
     """
     return _Initial(model, inputs, others, parametrization, blocks).features
 
@@ -72,8 +72,8 @@ def ntk(
     $$ \Theta = \int_0^1 a^2V_c(C^0)\,C^0B\,dp \ [+\ C^0(1)\ \text{of V}]\ [+\ B(0)\,\xi\cdot\xi'/d_{in}\ \text{of U}], \qquad
        -\partial_pB = a^2V_c(C^0)B,\quad B(1) = 1 $$
 
-    and the sum over blocks in place of the integral at finite depth, where SGD's factor $L^{\alpha-\gamma}$ is in $\Theta$. For form
-    "pre", $E\phi\phi$ takes the place of $V_cC^0$ in the integrand; $k$ linear layers count $k$ times.
+    and the sum over blocks in place of the integral at finite depth, where SGD's factor $L^{\alpha-\gamma}$ is in $\Theta$.
+    For form "pre", $E\phi\phi$ takes the place of $V_cC^0$ in the integrand; $k$ linear layers count $k$ times.
 
     Args:
         model, inputs, others, parametrization, blocks: those of `nngp`.

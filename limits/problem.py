@@ -161,6 +161,7 @@ class SGD:
 
 
 def matrix(value: Any, name: str) -> np.ndarray:
+    """Return samples as rows of floats, or raise a sentence."""
     try:
         if np.iscomplexobj(value):
             raise TypeError

@@ -53,7 +53,7 @@ def nonlinear_footprint(problem: Problem, record: Record, nodes: int) -> int:
     """Bytes that `nonlinear_level` takes at its largest."""
     census = Census(problem, record)
     new = max(len(kept) for kept in census.kept)
-    sizes = {"forward": census.forward, "backward": census.backward, "new": max(new, SIDE_BY_SIDE)}
+    sizes: dict[str, Any] = {"forward": census.forward, "backward": census.backward, "new": max(new, SIDE_BY_SIDE)}
     return footprint(nodes, len(record.positions) + 1, **sizes, whole_inverse=True)
 
 
