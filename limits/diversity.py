@@ -50,10 +50,10 @@ def feature_increments(trajectory: Trajectory) -> Array:
 
 
 def diversity_exponents(trajectory: Trajectory) -> Array:
-    r"""Local feature diversity exponents $\kappa$, $x(p+\varepsilon)-x(p) \sim \varepsilon^{1-\kappa}$ from the first position $p$.
+    r"""Local feature diversity exponents $\kappa$ of the increments from the first recorded position.
 
-    $\kappa = 1 - \frac12\, d\log E(x(p+\varepsilon) - x(p))^2 / d\log\varepsilon$ between consecutive recorded positions. As
-    they approach the first one it tends to 1/2 in a diverse limit and to 0 in a redundant one, with an error
+    $2(1-\kappa) = d\log E(x(p+\varepsilon) - x(p))^2 / d\log\varepsilon$ between consecutive recorded positions. As they
+    approach the first one $\kappa$ tends to 1/2 in a diverse limit and to 0 in a redundant one, with an error
     $O(\varepsilon)$. A finite network cannot be asked below $\varepsilon = 1/L$.
 
     Args:

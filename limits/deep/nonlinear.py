@@ -30,8 +30,18 @@ SIDE_BY_SIDE = 32
 """Samples that are only evaluated go through the depth in groups of this size."""
 
 
-def nonlinear_level(problem: Problem, panels: Panels, record: Record, moving: int, done: Callable[[int], None]) -> Level:
-    """The limit of nonlinear blocks at alpha = 1/2 on given panels; `moving` of their layers learn."""
+def nonlinear_level(
+    problem: Problem,
+    panels: Panels,
+    record: Record,
+    moving: int,
+    done: Callable[[int], None],
+    kind: "type[NonlinearStates] | None" = None,
+) -> Level:
+    """The limit of nonlinear blocks at alpha = 1/2 on given panels; `moving` of their layers learn.
+
+    `kind` lets a study replace coefficients of the equations.
+    """
     marks = np.append(record.depths, 1.0)
     accumulate = panels.integrate(marks)
     census = Census(problem, record)
@@ -44,7 +54,7 @@ def nonlinear_level(problem: Problem, panels: Panels, record: Record, moving: in
         units=(coordinates.count, problem.d_out),
         whole_inverse=True,
     )
-    states = NonlinearStates(problem, census, coordinates.coordinates, system, Marcher(panels, accumulate), moving)
+    states = (kind or NonlinearStates)(problem, census, coordinates.coordinates, system, Marcher(panels, accumulate), moving)
     outputs, _ = evolve(problem, states, lambda t, _: done(t))
     return Level(panels, outputs, states.kernels(record), system_tails(system, panels))
 
