@@ -288,6 +288,7 @@ def draw_one(ax: Any, result: dict[str, Any]) -> None:
 
 
 def main(arguments: list[str]) -> None:
+    """Run the study with the options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--phi", action="append", choices=list(CASES), help="which nonlinearity; repeat for several")
     parser.add_argument("--all", action="store_true", help="all four nonlinearities")

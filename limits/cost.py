@@ -100,7 +100,7 @@ def estimate(
         seconds = _network_seconds(problem, dtype=dtype, **sizes) if calibrate else None
         return _sum(rung, parts, seconds, sizes)
     r, d = trained_directions(problem).count, problem.d_out
-    of = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
+    of: dict[str, Any] = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
     if rung == "recurse":
         L = _needed(blocks, "blocks", rung)
         both = len(record.placing(L)[0]) / len(record.positions)  # a position between two blocks needs the levels around it
