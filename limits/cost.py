@@ -100,7 +100,7 @@ def estimate(
         seconds = _network_seconds(problem, dtype=dtype, **sizes) if calibrate else None
         return _sum(rung, parts, seconds, sizes)
     r, d = trained_directions(problem).count, problem.d_out
-    of = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
+    of: dict[str, Any] = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
     if rung == "recurse":
         refuse_blocks(problem, "recurse")
         L = _needed(blocks, "blocks", rung)

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from limits.deep.gaussian import Marcher, system_tails
-from limits.deep.refine import Level
+from limits.deep.refine import Level, UnconvergedError
 from limits.directions import directions
+from limits.nonlinearity import Dual
 from limits.panels import Panels
-from limits.problem import Problem
+from limits.problem import Problem, ResNet
 from limits.record import Record
 from limits.semiseparable import BACKWARD, FORWARD, Array, At, CausalSystem, Coupled, Ready, footprint, transposed
 from limits.training import evolve
@@ -29,8 +30,18 @@ SIDE_BY_SIDE = 32
 """Samples that are only evaluated go through the depth in groups of this size."""
 
 
-def nonlinear_level(problem: Problem, panels: Panels, record: Record, moving: int, done: Callable[[int], None]) -> Level:
-    """The limit of nonlinear blocks at alpha = 1/2 on given panels; `moving` of their layers learn."""
+def nonlinear_level(
+    problem: Problem,
+    panels: Panels,
+    record: Record,
+    moving: int,
+    done: Callable[[int], None],
+    kind: "type[NonlinearStates] | None" = None,
+) -> Level:
+    """The limit of nonlinear blocks at alpha = 1/2 on given panels; `moving` of their layers learn.
+
+    `kind` lets a study replace coefficients of the equations.
+    """
     marks = np.append(record.depths, 1.0)
     accumulate = panels.integrate(marks)
     census = Census(problem, record)
@@ -43,7 +54,7 @@ def nonlinear_level(problem: Problem, panels: Panels, record: Record, moving: in
         units=(coordinates.count, problem.d_out),
         whole_inverse=True,
     )
-    states = NonlinearStates(problem, census, coordinates.coordinates, system, Marcher(panels, accumulate), moving)
+    states = (kind or NonlinearStates)(problem, census, coordinates.coordinates, system, Marcher(panels, accumulate), moving)
     outputs, _ = evolve(problem, states, lambda t, _: done(t))
     return Level(panels, outputs, states.kernels(record), system_tails(system, panels))
 
@@ -52,8 +63,24 @@ def nonlinear_footprint(problem: Problem, record: Record, nodes: int) -> int:
     """Bytes that `nonlinear_level` takes at its largest."""
     census = Census(problem, record)
     new = max(len(kept) for kept in census.kept)
-    sizes = {"forward": census.forward, "backward": census.backward, "new": max(new, SIDE_BY_SIDE)}
+    sizes: dict[str, Any] = {"forward": census.forward, "backward": census.backward, "new": max(new, SIDE_BY_SIDE)}
     return footprint(nodes, len(record.positions) + 1, **sizes, whole_inverse=True)
+
+
+def dual_of(model: ResNet, u: Array, v: Array, c: Array, order: int) -> Dual:
+    """The dual kernel of features of variances u (…, new) with others of variances v (…, old) at covariance c (…, new, old).
+
+    Raises:
+        UnconvergedError: variances that no panel fit for the problem gives.
+    """
+    if c.size == 0:
+        return Dual(*(c if k <= order else None for k in (0, 1, 2, 2, 2, 2)))
+    try:
+        return model.phi.dual(
+            u.clip(0.0)[..., :, None], v.clip(0.0)[..., None, :], c, mean_subtraction=model.mean_subtraction, order=order
+        )
+    except ValueError:
+        raise UnconvergedError from None
 
 
 class Census:
@@ -124,9 +151,8 @@ class NonlinearStates:
         self.partner, self.step_of = np.zeros(0, int), np.zeros(0, int)  # of every gradient: its feature, its step
         self.chi = np.zeros((0, problem.d_out))
 
-    def _dual(self, u: Array, v: Array, c: Array, order: int) -> Any:
-        model = self.problem.model
-        return model.phi.dual(u[..., :, None], v[..., None, :], c, mean_subtraction=model.mean_subtraction, order=order)
+    def _dual(self, u: Array, v: Array, c: Array, order: int) -> Dual:
+        return dual_of(self.problem.model, u, v, c, order)
 
     def forward(self, t: int) -> Array:
         """Outputs of all samples at evaluation t, shape (samples, d_out)."""
@@ -178,7 +204,7 @@ class NonlinearStates:
         r"""$A_{ij} = a(R^0_{ij} - w_jC^0_{ij})$, from the response R^0 and $a w_jC^0_{ij}$."""
         return self.a * echo - drift
 
-    def backward_coupling(self, dual: Any, slope: Array, strength: Array, drift: Array, old: Array) -> "BackwardCoupling":
+    def backward_coupling(self, dual: Dual, slope: Array, strength: Array, drift: Array, old: Array) -> "BackwardCoupling":
         r"""The coefficients of $H$, from the dual kernel with all features and $A$, $aw$ of the trained ones among them, `old`.
 
         Args:

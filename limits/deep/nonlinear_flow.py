@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from limits.deep.gaussian import Values, solve_panel
-from limits.deep.nonlinear import SIDE_BY_SIDE, Census
+from limits.deep.nonlinear import SIDE_BY_SIDE, Census, dual_of
 from limits.deep.refine import Level, tails
 from limits.directions import directions
+from limits.nonlinearity import Dual
 from limits.panels import Panels
 from limits.problem import Problem
 from limits.record import Record
@@ -62,13 +63,11 @@ class FlowStates:
     def _weights(self, t: int, which: str = "lr") -> Array:
         return self.problem.optimizer.weights(t, which)[self.step]
 
-    def _dual(self, x: Array, at: slice, order: int) -> tuple[Any, Array]:
+    def _dual(self, x: Array, at: slice, order: int) -> tuple[Dual, Array]:
         """Dual kernel of some features with the trained ones, and their covariance."""
-        model, old = self.problem.model, self.x[at]
+        old = self.x[at]
         c = x @ transposed(old)
-        u, v = (np.sum(z * z, -1) for z in (x, old))
-        dual = model.phi.dual(u[..., :, None], v[..., None, :], c, mean_subtraction=model.mean_subtraction, order=order)
-        return dual, c
+        return dual_of(self.problem.model, np.sum(x * x, -1), np.sum(old * old, -1), c, order), c
 
     def forward(self, t: int) -> Array:
         """Outputs of all samples at evaluation t, shape (samples, d_out)."""
