@@ -135,7 +135,16 @@ def test_batches_of_seeds_do_not_matter(form, monkeypatch):
         assert_same(run(problem, seeds=5, record=EVERYTHING), together)
 
 
-@pytest.mark.parametrize("chosen", [{"steps": (2, 0, 2), "samples": (1,)}, {"samples": (3, 0, 0)}, {"steps": (3,)}])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"steps": (2, 0, 2), "samples": (1,)},
+        {"samples": (3, 0, 0)},
+        {"samples": (1, 0, 2)},
+        {"samples": (0, 0, 2)},
+        {"steps": (3,)},
+    ],
+)
 @pytest.mark.parametrize("form", ["post", "pre"])
 def test_a_record_of_some_is_part_of_the_record_of_all(form, chosen):
     problem = with_model(TRAINED["mse"], ResNet("relu", form=form))
