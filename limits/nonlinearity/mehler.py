@@ -125,23 +125,23 @@ def mean(phi: Function, slope: Function, u: Array) -> Array:
     u = np.asarray(u, float)
     top = float(np.max(u, initial=0.0))
     radius = max(reach(phi, top), reach(slope, top))
-    z, w = nodes(2 * max(resolving(slope, top, radius), resolving(phi, top, radius)), radius)
+    z, w = nodes(2 * resolving(phi, slope, top, radius), radius)
     argument = np.sqrt(u)[..., None] * z
     return (values(phi, argument) + values(phi, -argument)) @ w
 
 
-def dual(phi: Function, slope: Function, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array | None, ...]:
+def dual(phi: Function, slope: Function, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array, ...]:
     r"""$V, V_c, V_{cc}, V_u, V_{uc}$ and the tilt as far as `order` asks."""
     u, v, rho = pair.u, pair.v, pair.correlation
     square = rho * rho
     top = float(max(np.max(u, initial=0.0), np.max(v, initial=0.0)))
-    on = basis(slope, top, float(np.max(abs(rho), initial=0.0)), max(order - 1, 0))
+    on = basis(phi, slope, top, float(np.max(abs(rho), initial=0.0)), max(order - 1, 0))
     first_u, first_v = coefficients(slope, u, on), coefficients(slope, v, on)
     V_c, part = _first_order(first_u, first_v, rho, square)
     mean_v = np.zeros(v.shape) if mean_subtraction else mean(phi, slope, v)
     V = pair.c * part + (0.0 if mean_subtraction else mean(phi, slope, u) * mean_v)
     if order < 2:
-        return V, (V_c if order else None), None, None, None, None
+        return (V, V_c)[: order + 1]
     second = _second(slope, first_u, u)
     V_cc = _sum(second, _second(slope, first_v, v), rho, square)
     V_u = _sum(second, _integrated(first_v, v, mean_v), rho, square) / 2

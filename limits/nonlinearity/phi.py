@@ -8,7 +8,7 @@ import numpy as np
 
 from limits.nonlinearity import closed, mehler, quadrature
 from limits.nonlinearity.expansion import Expansion, Exponential, Kink, reflected, total
-from limits.nonlinearity.functions import Function, Sum
+from limits.nonlinearity.functions import Sum
 from limits.nonlinearity.hermite import NotResolvedError
 from limits.nonlinearity.pair import Pair
 from limits.nonlinearity.validity import check, checked_kinks
@@ -81,9 +81,9 @@ class Nonlinearity:
     """
 
     name: str
-    phi: Function
-    derivative: Function
-    kinks: tuple[float, ...] = ()
+    phi: Any
+    derivative: Any
+    kinks: Any = ()
     expansion: Expansion | None = field(default=None, compare=False, repr=False)
     closed: bool = field(default=True, compare=False, repr=False)
     terms: Terms = field(default=(), compare=False, repr=False)
@@ -175,19 +175,34 @@ class Nonlinearity:
         pair = Pair(u, v, c)
         with np.errstate(all="ignore"):
             parts = self._dual(pair, mean_subtraction, order)
-        for part in parts[: (1, 2, 6)[order]]:
+        for part in parts:
             self._check(part, pair.u, pair.v)
         return Dual(*parts)
 
-    def _dual(self, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array | None, ...]:
-        if not self.closed and not self.kinks:
-            try:
-                return mehler.dual(self.phi, self.derivative, pair, mean_subtraction, order)
-            except NotResolvedError:
-                pass
+    def _dual(self, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array, ...]:
+        if self.closed or (self.expansion is None and self.kinks):
+            return self._slow_or_closed(pair, mean_subtraction, order)
+        try:
+            return self._series(pair, mean_subtraction, order)
+        except NotResolvedError:
+            return self._slow_or_closed(pair, mean_subtraction, order)
+
+    def _slow_or_closed(self, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array, ...]:
         if self.expansion is not None:
-            return closed.dual(self.expansion, pair, mean_subtraction, order)
+            return closed.dual(self.expansion, self.expansion, pair, mean_subtraction, order)
         return quadrature.dual(self._pieces(pair.u, pair.v), pair, mean_subtraction, order)
+
+    def _series(self, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array, ...]:
+        """A Hermite series, but closed forms for what is kinked in a sum of known terms and for its cross terms."""
+        bent = tuple((a, term) for a, term in self.terms if term.kinks)
+        if not bent:
+            return mehler.dual(self.phi, self.derivative, pair, mean_subtraction, order)
+        kinked, rest = combination(bent), combination(tuple((a, term) for a, term in self.terms if not term.kinks))
+        parts = [rest._series(pair, mean_subtraction, order)]
+        sharp, smooth = kinked.expansion or {}, rest.expansion or {}
+        for f, g in ((sharp, sharp), (sharp, smooth), (smooth, sharp)):
+            parts.append(closed.dual(f, g, pair, mean_subtraction, order))
+        return tuple(sum(same) for same in zip(*parts, strict=True))
 
     def _check(self, found: Array, *variances: Array) -> None:
         if not np.all(np.isfinite(found)):
