@@ -53,14 +53,14 @@ class Marginal(NamedTuple):
         return Marginal(self.variances[index], first, self.on, self.top)
 
 
-def marginal(slope: Function, u: Array, like: Marginal | None = None) -> Marginal:
+def marginal(phi: Function, slope: Function, u: Array, like: Marginal | None = None) -> Marginal:
     """The coefficients at variances u, on the basis of another if that reaches far enough."""
     largest = float(np.max(u, initial=0.0))
     if like is not None and like.on is not None and largest <= like.top:
         on, top = like.on, like.top
     else:
         top = 1.25 * largest
-        on = basis(slope, top, 1.0, 0.0)
+        on = basis(phi, slope, top, 1.0, 0.0)
     return Marginal(u, coefficients(slope, u, on), on, top)
 
 
@@ -160,7 +160,7 @@ def mean(phi: Function, slope: Function, u: Array) -> Array:
     u = np.asarray(u, float)
     top = float(np.max(u, initial=0.0))
     radius = max(reach(phi, top), reach(slope, top))
-    z, w = nodes(2 * max(resolving(slope, top, radius), resolving(phi, top, radius)), radius)
+    z, w = nodes(2 * resolving(phi, slope, top, radius), radius)
     argument = np.sqrt(u)[..., None] * z
     return (values(phi, argument) + values(phi, -argument)) @ w
 
@@ -172,20 +172,20 @@ def dual(
     mean_subtraction: bool,
     order: int,
     known: tuple[Coefficients | None, Coefficients | None] = (None, None),
-) -> tuple[Array | None, ...]:
+) -> tuple[Array, ...]:
     r"""$V, V_c, V_{cc}, V_u, V_{uc}$ and the tilt as far as `order` asks, from coefficients at u and v if they are known."""
     u, v, rho = pair.u, pair.v, pair.correlation
     square = rho * rho
     first_u, first_v = known
     if order == 2 or first_u is None or first_v is None:
         top = float(max(np.max(u, initial=0.0), np.max(v, initial=0.0)))
-        on = basis(slope, top, float(np.max(abs(rho), initial=0.0)), max(order - 1, 0))
+        on = basis(phi, slope, top, float(np.max(abs(rho), initial=0.0)), max(order - 1, 0))
         first_u, first_v = coefficients(slope, u, on), coefficients(slope, v, on)
     V_c, part = _first_order(first_u, first_v, rho, square)
     mean_v = np.zeros(v.shape) if mean_subtraction else mean(phi, slope, v)
     V = pair.c * part + (0.0 if mean_subtraction else mean(phi, slope, u) * mean_v)
     if order < 2:
-        return V, (V_c if order else None), None, None, None, None
+        return (V, V_c)[: order + 1]
     second = _second(slope, first_u, u)
     V_cc = _sum(second, _second(slope, first_v, v), rho, square)
     V_u = _sum(second, _integrated(first_v, v, mean_v), rho, square) / 2
