@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limits import data as data
+    from limits import diversity as diversity
+    from limits import lazy as lazy
     from limits import plots as plots
     from limits.compare import ladder as ladder
     from limits.cost import estimate as estimate
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from limits.desiderata import design as design
     from limits.finite import DivergenceWarning as DivergenceWarning
     from limits.finite import simulate as simulate
+    from limits.lazy import nngp as nngp
+    from limits.lazy import ntk as ntk
     from limits.nonlinearity import Nonlinearity as Nonlinearity
     from limits.parametrization import (
         COMPLETEP as COMPLETEP,
@@ -97,13 +101,15 @@ _HOMES = {
     "design": "desiderata",
     "estimate": "cost",
     "ladder": "compare",
+    "nngp": "lazy",
+    "ntk": "lazy",
     "phase_diagram": "regimes",
     "raw_exponents": "parametrization",
     "recurse": "wide",
     "simulate": "finite",
     "solve": "deep",
 }
-_ROOMS = ("data", "plots")
+_ROOMS = ("data", "diversity", "lazy", "plots")
 
 __all__ = [
     "COMPLETEP",
@@ -134,6 +140,8 @@ __all__ = [
     "design",
     "estimate",
     "ladder",
+    "nngp",
+    "ntk",
     "phase_diagram",
     "raw_exponents",
     "recurse",

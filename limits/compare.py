@@ -14,7 +14,7 @@ from limits.problem import Problem, whole
 from limits.record import Record
 from limits.training import DivergedError
 from limits.trajectory import Interrupted, Trajectory
-from limits.wide import recurse
+from limits.wide import recurse, refuse_blocks
 
 Progress = Callable[[int, int], None]
 Numbers = Sequence[float] | np.ndarray
@@ -255,6 +255,7 @@ def ladder(
     Raises:
         Interrupted: on Ctrl-C, with a partial `Ladder` of the finished runs; a plain KeyboardInterrupt if there are none.
         DivergedError: no run at all stayed in the range of numbers.
+        ValueError: sizes that are no whole numbers, or nonlinear blocks, which `recurse` does not treat.
 
     >>> from limits import DEPTH_MUP, ResNet, SGD
     >>> one = Problem(ResNet(), DEPTH_MUP, SGD(0.5, steps=2), [[1.0]], [[1.0]])
@@ -264,6 +265,7 @@ def ladder(
     >>> sorted(answer.finite), sorted(answer.wide)
     ([32, 64], [4, 64, 128, 256])
     """
+    refuse_blocks(problem, "the comparison with recurse")
     sizes = sorted({*_sizes(blocks, "blocks"), whole(finite_blocks, "finite_blocks")})
     none = Record(kinds=())
     finite = {"blocks": finite_blocks, "seeds": seeds, "seed": seed, "backend": backend, "device": device, "dtype": dtype}

@@ -10,7 +10,7 @@ from limits.finite import simulate, simulation_footprint
 from limits.problem import Problem, whole
 from limits.record import Record
 from limits.semiseparable import footprint
-from limits.wide import recurse
+from limits.wide import recurse, refuse_blocks
 
 RUNGS = ("simulate", "recurse", "solve")
 TRIAL_STEPS = 3
@@ -62,8 +62,8 @@ def estimate(
 
     Memory is counted from the arrays the run will hold (right within a factor of two). For `solve` the number of depth
     nodes is taken from a trial run of the first three steps: a problem whose later steps are harder to resolve takes more.
-    Time comes from trial runs of a few steps, scaled by the known cost: (T + 1) L n^2 for networks, and T L products that
-    grow from a fixed cost to T^2 for the limits.
+    Time comes from trial runs of a few steps, scaled by the known cost: (T + 1) L n^2 for networks (times the number of
+    samples if the blocks are nonlinear), and T L products that grow from a fixed cost to T^2 for the limits.
 
     Args:
         problem: what would be trained.
@@ -77,7 +77,7 @@ def estimate(
         calibrate: make trial runs (well under a second each) and estimate the time.
 
     Raises:
-        ValueError: an unknown rung, or a missing size.
+        ValueError: an unknown rung, a missing size, or "recurse" of nonlinear blocks.
 
     >>> from limits import DEPTH_MUP, ResNet, SGD
     >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=10), [[1.0]], [[1.0]])
@@ -100,8 +100,9 @@ def estimate(
         seconds = _network_seconds(problem, dtype=dtype, **sizes) if calibrate else None
         return _sum(rung, parts, seconds, sizes)
     r, d = trained_directions(problem).count, problem.d_out
-    of = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
+    of: dict[str, Any] = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
     if rung == "recurse":
+        refuse_blocks(problem, "recurse")
         L = _needed(blocks, "blocks", rung)
         both = len(record.placing(L)[0]) / len(record.positions)  # a position between two blocks needs the levels around it
         kernels = _kernel_bytes(problem, record, 2 * both, 2 + 3 * both**2)

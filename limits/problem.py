@@ -160,7 +160,8 @@ class SGD:
         return self.schedule(which)[:t] * (1 - self.momentum**ages) / (1 - self.momentum)
 
 
-def _matrix(value: Any, name: str) -> np.ndarray:
+def matrix(value: Any, name: str) -> np.ndarray:
+    """Return samples as rows of floats, or raise a sentence."""
     try:
         if np.iscomplexobj(value):
             raise TypeError
@@ -196,7 +197,7 @@ def _classes(value: object, loss: str) -> np.ndarray | None:
 
 def _targets(value: object, name: str, loss: str, n_classes: int) -> np.ndarray:
     classes = _classes(value, loss)
-    array = _matrix(value if classes is None else one_hot(classes, max(n_classes, 2)), name)
+    array = matrix(value if classes is None else one_hot(classes, max(n_classes, 2)), name)
     if loss == "logistic" and not np.all(np.abs(array) == 1):
         raise ValueError(f"{name} of the logistic loss must be -1 or 1, got other values: map classes {{0, 1}} to {{-1, 1}}")
     one_hots = np.all((array == 0) | (array == 1)) and np.all(array.sum(1) == 1)
@@ -258,7 +259,7 @@ class Problem:
     def _set_data(self) -> None:
         given = [_classes(v, self.loss) for v in (self.targets, self.probe_targets) if v is not None]
         n_classes = max((int(c.max()) + 1 for c in given if c is not None), default=0)
-        object.__setattr__(self, "inputs", _matrix(self.inputs, "inputs"))
+        object.__setattr__(self, "inputs", matrix(self.inputs, "inputs"))
         object.__setattr__(self, "targets", _targets(self.targets, "targets", self.loss, n_classes))
         if self.probe_targets is not None:
             targets = _targets(self.probe_targets, "probe_targets", self.loss, max(n_classes, self.d_out))
@@ -273,7 +274,7 @@ class Problem:
             if self.probe_targets is not None:
                 raise ValueError("probe_targets were given without probes: give both, or neither")
             return
-        object.__setattr__(self, "probes", _matrix(self.probes, "probes"))
+        object.__setattr__(self, "probes", matrix(self.probes, "probes"))
         if self.probes.shape[1] != self.d_in:
             raise ValueError(f"probes must have {self.d_in} dimensions like the inputs, got {self.probes.shape[1]}")
         if self.probe_targets is not None and self.probe_targets.shape != (len(self.probes), self.d_out):

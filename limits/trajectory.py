@@ -12,6 +12,7 @@ import numpy as np
 
 import limits
 from limits.losses import accuracy
+from limits.nonlinearity import Nonlinearity, nonlinearity
 from limits.parametrization import Parametrization
 from limits.problem import SGD, Problem, ResNet
 
@@ -245,9 +246,32 @@ def _exponents(parametrization: Parametrization) -> dict[str, Any]:
     return {k: text(getattr(parametrization, k)) for k in ("alpha", "gamma", "initial")}
 
 
+def _name(phi: Nonlinearity) -> str | dict[str, str]:
+    """A name that recalls the nonlinearity; of one's own ones, whose functions cannot be written, that they are one's own."""
+    try:
+        known = nonlinearity(phi.name) == phi
+    except ValueError:
+        known = False
+    return phi.name if known else {"own": phi.name}
+
+
+def _recalled(name: str | dict[str, str]) -> str | Nonlinearity:
+    """The nonlinearity of that name; one's own is there in name only."""
+    if isinstance(name, str):
+        return name
+
+    def forgotten(z: Any) -> Any:
+        raise ValueError(
+            f"the nonlinearity {name['own']!r} is one's own, and a file holds only its name: pose the problem again with "
+            "ResNet(nonlinearity=…)"
+        )
+
+    return Nonlinearity(name["own"], forgotten, forgotten)
+
+
 def _problem_header(problem: Problem) -> dict[str, Any]:
     return {
-        "model": asdict(problem.model),
+        "model": {**vars(problem.model), "nonlinearity": _name(problem.model.phi)},
         "parametrization": _exponents(problem.parametrization),
         "optimizer": asdict(problem.optimizer),
         "loss": problem.loss,
@@ -263,7 +287,7 @@ def _read_problem(header: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> P
         batches = np.split(indices, np.cumsum(sizes)[:-1]) if len(sizes) else []
     exponents: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["parametrization"].items()}
     return Problem(
-        ResNet(**header["model"]),
+        ResNet(**header["model"] | {"nonlinearity": _recalled(header["model"]["nonlinearity"])}),
         Parametrization(**exponents),
         SGD(**header["optimizer"]),
         loss=header["loss"],

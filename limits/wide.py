@@ -26,12 +26,17 @@ from limits.trajectory import Interrupted, Trajectory, assemble
 Progress = Callable[[int, int], None]
 
 
-def refuse_nonlinear(problem: Problem, what: str = "recurse") -> None:
+def refuse_blocks(problem: Problem, what: str = "recurse") -> None:
     """Refuse blocks for which there is no recursion.
 
     Raises:
         ValueError: with what to do instead.
     """
+    if problem.model.block_depth > 1:
+        raise ValueError(
+            f"{what} treats blocks of one layer, got block_depth={problem.model.block_depth}: linear blocks of k layers at "
+            "alpha = gamma_i = 1/2 tend to those of one layer with k times the learning rate"
+        )
     if not problem.model.phi.linear:
         raise ValueError(
             f"{what} treats linear blocks, got nonlinearity={problem.model.phi.name!r}: once trained, a nonlinear block of "
@@ -63,7 +68,8 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
         1e35 keep nine digits, and kernels of such runs fewer.
 
     Raises:
-        ValueError: `blocks` is no whole number >= 1, the record is too large, or the blocks are nonlinear.
+        ValueError: `blocks` is no whole number >= 1, the record is too large, or the blocks are nonlinear or of
+            several layers.
         DivergedError: outputs leave the range of numbers.
 
     Source: TP6, Lemma C.1 and D.3.
@@ -75,13 +81,13 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
     """
     began, L = time.perf_counter(), whole(blocks, "blocks")
     record = Record.of(record, problem)
-    refuse_nonlinear(problem)
+    refuse_blocks(problem)
     basis = trained_directions(problem)
     alpha, gamma, beta = problem.parametrization.single()
     a2 = problem.model.multiplier**2
     levels, placing = record.placing(L)
     r, d = basis.count, problem.d_out
-    sizes = {"forward": r * (problem.steps + 1), "backward": d * problem.steps}
+    sizes: dict[str, Any] = {"forward": r * (problem.steps + 1), "backward": d * problem.steps}
     remedy = "take fewer steps, blocks or input directions (principal components)"
     require(footprint(L, len(levels) + 1, **sizes, new=max(r, d)), "this recursion", remedy)
     system = CausalSystem(

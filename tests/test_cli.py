@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from limits.cli import app, report
 from limits.cli.question import Question
 from limits.data import digits
+from limits.finite import simulate
 from limits.parametrization import DEPTH_MUP
 from limits.problem import SGD, ResNet
 from limits.record import Record
@@ -161,6 +162,22 @@ def test_options_pose_the_same_problem_as_python():
     assert not np.array_equal(found.batches[0], replace(asked, data_seed=1).problem().batches[0])
 
 
+def test_a_nonlinearity_is_part_of_the_question():
+    asked = Question(nonlinearity="tanh", mean_subtraction=False, form="pre", multiplier=0.5, samples=4, directions=2)
+    assert asked.problem().model == ResNet("tanh", multiplier=0.5, mean_subtraction=False, form="pre")
+    assert Question(samples=4, directions=2).problem().model == ResNet()
+
+
+@pytest.mark.parametrize("model", [ResNet("relu"), ResNet("sin + cos", mean_subtraction=False), ResNet("abs", form="pre")])
+def test_networks_of_a_nonlinearity_are_those_of_python(model):
+    flags = ("--nonlinearity", model.nonlinearity, "--form", model.form)
+    flags += ("--mean-subtraction" if model.mean_subtraction else "--no-mean-subtraction",)
+    found = strict_json(limits("simulate", *SMALL, *flags, "--width", "16", "--blocks", "3", "--seeds", "2", "--json").stdout)
+    expected = simulate(replace(small_problem(), model=model), width=16, blocks=3, seeds=2)
+    assert_allclose(found["outputs"], expected.outputs)
+    assert found["asked"]["nonlinearity"] == model.nonlinearity
+
+
 @pytest.mark.parametrize(
     ("loss", "classes", "outputs"), [("logistic", "0,1", 1), ("cross_entropy", "0,1", 2), ("mse", "0,1,2", 3)]
 )
@@ -208,6 +225,10 @@ def test_teacher_has_its_sizes():
         (("solve", "--alpha", "1/4", "--gamma", "3/4"), "1/2 - alpha = 1/4 > 0"),
         (("simulate", "--backend", "abacus"), "backend must be"),
         (("simulate", "--width", "0"), "width must be a whole number >= 1"),
+        (("simulate", "--nonlinearity", "step"), "nonlinearity must be"),
+        (("simulate", "--form", "mlp"), "form must be 'post' or 'pre', got 'mlp'"),
+        (("recurse", "--nonlinearity", "relu"), "recurse treats linear blocks, got nonlinearity='relu'"),
+        (("compare", "--nonlinearity", "relu"), "the comparison with recurse treats linear blocks, got nonlinearity='relu'"),
         (("compare", "--widths", "64;128"), "--widths must be whole numbers with commas between them"),
         (("classify", "1/2"), "missing argument '"),
         (("classify", "1/2", "half"), "gamma must be a fraction"),

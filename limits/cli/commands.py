@@ -71,8 +71,10 @@ def _limits(
     One problem, three answers: `simulate` trains real networks, `recurse` lets the width n go to infinity, and `solve` then
     the number L of blocks. `compare` shows how fast they approach each other.
 
-        x^l = x^(l-1) + a L^-alpha W^l x^(l-1),    f = V^T x^L / n
+        x^l = x^(l-1) + a L^-alpha phi(W^l x^(l-1)),    f = V^T x^L / n
         W^l <- W^l - lr L^(alpha-gamma) dloss/dW^l
+
+    Blocks are linear, phi(z) = z, unless --nonlinearity says otherwise.
     """
 
 
@@ -134,13 +136,14 @@ def simulate(
 
     With N(0, 1) entries in U and V, and N(0, 1/n) in W^l,
 
-        x^0 = U xi / sqrt(d_in),    x^l = x^(l-1) + a L^-alpha W^l x^(l-1)
+        x^0 = U xi / sqrt(d_in),    x^l = x^(l-1) + a L^-alpha G phi(W^l x^(l-1))
         f = V^T x^L / n,            W^l <- W^l - lr L^(alpha-gamma) dloss/dW^l
 
-    The standard error is that of the mean over --seeds networks. One network is O(n^-1/2) away from `recurse`, their mean
-    O(1/n).
+    The mean over neurons that G subtracts, and phi, are there with --nonlinearity only. The standard error is that of the mean
+    over --seeds networks. One linear network is O(n^-1/2) away from `recurse`, their mean O(1/n).
 
         limits simulate --width 512 --seeds 16 --backend torch --out runs
+        limits simulate --nonlinearity relu --width 128 --blocks 32
     """
     from limits.finite import simulate
 
@@ -213,6 +216,8 @@ def estimate(question: Question, report: Report, *, width: Width = 256, blocks: 
         recurse     (T(r+d))^2 L     (T(r+d))^3 L
         solve       (T(r+d))^2 N     (T(r+d))^3 N
 
+    With --nonlinearity every sample is a direction, and recurse is left out: it treats linear blocks.
+
     Here is an example:
 
         limits estimate --steps 100 --directions 10 --width 1024
@@ -221,7 +226,7 @@ def estimate(question: Question, report: Report, *, width: Width = 256, blocks: 
     from limits.record import Record
 
     folder, problem = report.folder(), question.problem()
-    rungs = ("simulate", "recurse", "solve")
+    rungs = ("simulate", "recurse", "solve") if problem.model.phi.linear else ("simulate", "solve")
     costs = {
         rung: estimate(problem, rung, width=width, blocks=blocks, seeds=seeds, record=Record(kinds=()), calibrate=True)
         for rung in rungs

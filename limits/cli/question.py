@@ -62,6 +62,20 @@ class Question:
     gamma: Annotated[
         str, _of(TRAINING, "Exponent of the update L^-gamma; the raw rate is lr L^(alpha-gamma).", metavar="FRACTION")
     ] = "1/2"
+    nonlinearity: Annotated[
+        str,
+        _of(
+            TRAINING,
+            "phi, such as relu, tanh, 'sin + cos' or 'leaky_relu(0.1)'; recurse and compare need linear.",
+            metavar="TEXT",
+        ),
+    ] = "linear"
+    mean_subtraction: Annotated[bool, _of(TRAINING, "Subtract the mean over neurons; only for form post of a nonlinearity.")] = (
+        True
+    )
+    form: Annotated[str, _of(TRAINING, "Block of a nonlinearity: post, G phi(W x), or pre, W phi(x).", metavar="post|pre")] = (
+        "post"
+    )
     multiplier: Annotated[float, _of(TRAINING, "Block multiplier a.")] = 1.0
     lr: Annotated[str, _of(TRAINING, "Learning rate of the blocks, or one per step: 0.1,0.2,0.3", metavar="RATE")] = "0.3"
     steps: Annotated[int, _of(TRAINING, "T, number of updates.")] = 10
@@ -83,7 +97,8 @@ class Question:
 
         rates = {name: _rate(getattr(self, name), f"--{name.replace('_', '-')}") for name in ("lr", "input_lr", "output_lr")}
         optimizer = SGD(steps=self.steps, momentum=self.momentum, **rates)
-        model, parametrization = ResNet(multiplier=self.multiplier), Parametrization(self.alpha, self.gamma)
+        parts = {name: getattr(self, name) for name in ("nonlinearity", "multiplier", "mean_subtraction", "form")}
+        model, parametrization = ResNet(**parts), Parametrization(self.alpha, self.gamma)
         data = self.dataset()
         batches = None
         if self.batch_size is not None:

@@ -8,6 +8,7 @@ which contracts like panel width times learning rate; where it does not, as one 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.linalg import LinAlgWarning, lu_factor, lu_solve
@@ -39,7 +40,7 @@ def linear_level(problem: Problem, panels: Panels, record: Record, moving: int, 
     marks = np.append(record.depths, 1.0)
     accumulate = panels.integrate(marks)
     a2, r, d = problem.model.multiplier**2, basis.count, problem.d_out
-    sizes = {"forward": r * (problem.steps + 1), "backward": d * problem.steps}
+    sizes: dict[str, Any] = {"forward": r * (problem.steps + 1), "backward": d * problem.steps}
     system = CausalSystem(len(panels.nodes), accumulate, **sizes, units=(r, d))
     rates = {"noise": a2, "drift": a2 * moving}
     states = LinearStates(problem, basis, system, Marcher(panels, accumulate), **rates)

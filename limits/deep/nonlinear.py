@@ -19,8 +19,8 @@ import numpy as np
 from limits.deep.gaussian import Marcher, system_tails
 from limits.deep.refine import Level, UnconvergedError
 from limits.directions import directions
-from limits.panels import Panels
 from limits.nonlinearity import Dual
+from limits.panels import Panels
 from limits.problem import Problem, ResNet
 from limits.record import Record
 from limits.semiseparable import BACKWARD, FORWARD, Array, At, CausalSystem, Coupled, Ready, footprint, transposed
@@ -30,8 +30,18 @@ SIDE_BY_SIDE = 32
 """Samples that are only evaluated go through the depth in groups of this size."""
 
 
-def nonlinear_level(problem: Problem, panels: Panels, record: Record, moving: int, done: Callable[[int], None]) -> Level:
-    """The limit of nonlinear blocks at alpha = 1/2 on given panels; `moving` of their layers learn."""
+def nonlinear_level(
+    problem: Problem,
+    panels: Panels,
+    record: Record,
+    moving: int,
+    done: Callable[[int], None],
+    kind: "type[NonlinearStates] | None" = None,
+) -> Level:
+    """The limit of nonlinear blocks at alpha = 1/2 on given panels; `moving` of their layers learn.
+
+    `kind` lets a study replace coefficients of the equations.
+    """
     marks = np.append(record.depths, 1.0)
     accumulate = panels.integrate(marks)
     census = Census(problem, record)
@@ -44,7 +54,7 @@ def nonlinear_level(problem: Problem, panels: Panels, record: Record, moving: in
         units=(coordinates.count, problem.d_out),
         whole_inverse=True,
     )
-    states = NonlinearStates(problem, census, coordinates.coordinates, system, Marcher(panels, accumulate), moving)
+    states = (kind or NonlinearStates)(problem, census, coordinates.coordinates, system, Marcher(panels, accumulate), moving)
     outputs, _ = evolve(problem, states, lambda t, _: done(t))
     return Level(panels, outputs, states.kernels(record), system_tails(system, panels))
 
@@ -53,7 +63,7 @@ def nonlinear_footprint(problem: Problem, record: Record, nodes: int) -> int:
     """Bytes that `nonlinear_level` takes at its largest."""
     census = Census(problem, record)
     new = max(len(kept) for kept in census.kept)
-    sizes = {"forward": census.forward, "backward": census.backward, "new": max(new, SIDE_BY_SIDE)}
+    sizes: dict[str, Any] = {"forward": census.forward, "backward": census.backward, "new": max(new, SIDE_BY_SIDE)}
     return footprint(nodes, len(record.positions) + 1, **sizes, whole_inverse=True)
 
 

@@ -134,7 +134,7 @@ class UnresolvedError(ArithmeticError):
 def _most_nodes(problem: Problem, record: Record) -> int:
     """How many depth nodes fit into memory, at most `MOST_NODES`; refuses a problem for which not even a few do."""
     r, d = trained_directions(problem).count, problem.d_out
-    sizes = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
+    sizes: dict[str, Any] = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
 
     def size(nodes: int) -> int:
         if not problem.model.phi.linear:

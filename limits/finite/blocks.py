@@ -31,11 +31,12 @@ class Blocks:
         weights: shape (L, S, n, n); rewritten in place.
         capacity: rows of factors kept before they are absorbed, at least as many as one step adds.
         momentum: beta.
+        eager: whether to absorb at every evaluation.
     """
 
-    def __init__(self, library: Library, weights: Array, *, capacity: int, momentum: float) -> None:
+    def __init__(self, library: Library, weights: Array, *, capacity: int, momentum: float, eager: bool = False) -> None:
         L, S, n, _ = weights.shape
-        self.library, self.capacity, self.momentum = library, capacity, momentum
+        self.library, self.capacity, self.momentum, self.eager = library, capacity, momentum, eager
         self.count, self.weights = L, weights
         self._matrices = self._both(weights)
         self._factors = {side: library.zeros(L, S, capacity, n) for side in (FORWARD, BACKWARD)}
@@ -54,7 +55,8 @@ class Blocks:
         self._absorbed += 1
         self._kept = rows if kept else 0
         self._open(rows)
-        if rows and len(self._ages) + rows > self.capacity:
+        used = len(self._ages)
+        if used and (self.eager or (rows and used + rows > self.capacity)):
             self._absorb()
             self._open(rows)
 
@@ -120,6 +122,14 @@ class Blocks:
 
 def _each(blocks: Array) -> list[Array]:
     return [blocks[l, ...] for l in range(blocks.shape[0])]
+
+
+def pays_to_absorb(sent: int, width: int) -> bool:
+    """Whether a product of r pending rows with all rows sent through a block at one evaluation takes as long as absorbing them.
+
+    The one takes 4 r n multiplications and additions for every row sent, the other 2 r n^2.
+    """
+    return 2 * sent >= width
 
 
 def capacity(updates: int, rank: int, width: int, momentum: float) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 import limits
 from limits.directions import directions
-from limits.finite.blocks import Blocks, capacity
+from limits.finite.blocks import Blocks, capacity, pays_to_absorb
 from limits.finite.library import Library, open_library, processors
 from limits.finite.linear import LinearTraining
 from limits.finite.network import Draw, Networks, draw
@@ -82,8 +82,8 @@ def simulate(
         over them (NaN for a single one), `samples` the outputs of every seed, NaN from the evaluation `diverged` tells.
 
     Raises:
-        ValueError: sizes that are no whole numbers, an unknown backend, device or dtype, a record that is too large or asks
-            for the response, which only the limits have.
+        ValueError: blocks of more than one layer, sizes that are no whole numbers, an unknown backend, device or dtype, a
+            record that is too large or asks for the response, which only the limits have.
         ImportError: the backend is not installed.
         MemoryError: one network takes more than 80% of the free memory.
         DivergedError: no seed stayed in the range of numbers.
@@ -138,6 +138,11 @@ def simulation_footprint(
 
 
 def _refuse(problem: Problem, record: Record, block_width: int | None) -> None:
+    if problem.model.block_depth > 1:
+        raise ValueError(
+            f"simulate trains blocks of one layer, got block_depth={problem.model.block_depth}: linear blocks of k layers at "
+            "alpha = gamma_i = 1/2 tend to those of one layer with k times the learning rate"
+        )
     if block_width is not None:
         raise ValueError(f"block_width is for blocks of two layers, got {block_width!r} for block_depth=1: leave it out")
     if "response" in record.kinds:
@@ -157,8 +162,10 @@ class _Runs:
         self.observer = Observer(problem, record, blocks, self.basis.coordinates if self.linear else None)
         self.training = LinearTraining if self.linear else NonlinearTraining
         rows = self.training.update_rows(problem, self.basis)
-        self.updates = int(rows.sum())
-        self.capacity = capacity(self.updates, int(rows.max(initial=0)), width, self.momentum)
+        updates, rank = int(rows.sum()), int(rows.max(initial=0))
+        self.eager = not self.linear and pays_to_absorb(rank + len(problem.evaluated), width)
+        self.capacity = rank if self.eager else capacity(updates, rank, width, self.momentum)
+        self.velocity = self.momentum > 0 and updates > 0 and (self.eager or updates > self.capacity)
         self.pending: list[Any] = []
         self.outputs: list[np.ndarray] = []
         self.diverged: list[int] = []
@@ -193,8 +200,8 @@ class _Runs:
         return batches, max(0, min(-(-processors() // size), fits // size - 1))
 
     def bytes_per_seed(self) -> int:
-        n, velocity = self.width, self.momentum > 0 and self.updates > self.capacity
-        weights = self.blocks * n * (n * (1 + velocity) + 2 * self.capacity)
+        n = self.width
+        weights = self.blocks * n * (n * (1 + self.velocity) + 2 * self.capacity)
         rows = 0 if self.linear else ROWS_AT_ONCE * len(self.problem.evaluated) * n
         return self.library.itemsize * (weights + rows + self.observer.numbers_per_seed(n)) + 8 * n * n
 
@@ -228,7 +235,8 @@ class _Runs:
 
     def _networks(self, drawn: Draw) -> Networks:
         put = self.library.put
-        blocks = Blocks(self.library, put(drawn.weights), capacity=self.capacity, momentum=self.momentum)
+        weights, how = put(drawn.weights), {"momentum": self.momentum, "eager": self.eager}
+        blocks = Blocks(self.library, weights, capacity=self.capacity, **how)
         return Networks(self.library, {FORWARD: put(drawn.x), BACKWARD: put(drawn.v)}, blocks)
 
     def _count_in(self, outputs: np.ndarray, observation: Observation) -> None:

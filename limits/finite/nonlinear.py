@@ -15,7 +15,9 @@ backward pass needs: that of $x^{l-1}$ or $\phi(x^{l-1})$ itself, and that of $\
 pass replaces.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,8 +35,8 @@ ROWS_AT_ONCE = 6
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Rows of some samples out of those of all of them; a view where they come first."""
+class Rows:
+    """Rows of some samples out of those of others; a view where they are the first ones in order."""
 
     library: Library
     samples: np.ndarray
@@ -42,14 +44,17 @@ class Batch:
     def __len__(self) -> int:
         return len(self.samples)
 
+    @cached_property
+    def _first(self) -> bool:
+        return np.array_equal(self.samples, np.arange(len(self)))
+
     def __call__(self, rows: Array) -> Array:
-        k = len(self)
-        if k and self.samples[-1] == k - 1:
-            return rows[..., :k, :]
+        if self._first:
+            return rows[..., : len(self), :]
         return self.library.xp.take(rows, self.library.whole(self.samples), axis=-2)
 
-    def others_zero(self, rows: Array, samples: np.ndarray) -> Array:
-        """From rows of the batch (S, len, n) to those of `samples`, zero where they are not in it."""
+    def spread(self, rows: Array, samples: np.ndarray) -> Array:
+        """From rows of these samples, which are in order, to rows of others, zero for those that are not among them."""
         xp, k = self.library.xp, len(self)
         place = np.searchsorted(self.samples, samples)
         place = np.where(self.samples[np.minimum(place, k - 1)] == samples, place, k)
@@ -71,11 +76,11 @@ class Form(Protocol):
 
 @dataclass(frozen=True)
 class Post:
-    r"""$x + c\,G\phi(Wx)$; `product` is with $W$."""
+    r"""$x + c\,G\phi(Wx)$; `product` is with $W$, and with `averaging` (n, 1), None without $G$, that of the mean."""
 
     model: ResNet
     multiplier: float
-    library: Library
+    averaging: Array
 
     def forward(self, product: Product, l: int, x: Array) -> tuple[Array, Array, Array]:
         h = product(l, x)
@@ -91,7 +96,7 @@ class Post:
         return before
 
     def _centred(self, rows: Array) -> Array:
-        return rows - self.library.xp.mean(rows, axis=-1, keepdims=True) if self.model.mean_subtraction else rows
+        return rows if self.averaging is None else rows - rows @ self.averaging
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,9 @@ class NonlinearTraining:
         alpha, gamma, _ = problem.parametrization.single()
         self.form: Form = Pre(model)
         if model.form == "post":
-            self.form = Post(model, model.multiplier * L ** float(-alpha), self.library)
+            averaging = np.full((self.width, 1), 1 / self.width)  # a product is several times faster than numpy's mean
+            averaging = self.library.put(averaging) if model.mean_subtraction else None
+            self.form = Post(model, model.multiplier * L ** float(-alpha), averaging)
         inner, power = inner_multiplier(problem)
         kappa = inner * model.multiplier * L ** float(power - gamma) / self.width
         self.steps = [*(kappa * problem.optimizer.schedule()).tolist(), 0.0]
@@ -157,40 +164,43 @@ class NonlinearTraining:
             self.ends.learn(BACKWARD, t, self._transposed(chi) @ end[:, : self.problem.n_samples, :])
         return outputs
 
-    def _batch(self, t: int) -> Batch:
+    def _batch(self, t: int) -> Rows:
         """The samples that go back: those in the batch, or none where nothing needs them."""
         needed = t < self.problem.steps and (self.steps[t] > 0 or self.ends.rates[FORWARD][t] > 0 or self.watch(BACKWARD, t))
-        return Batch(self.library, np.flatnonzero(self.problem.batch_share(t)) if needed else np.zeros(0, int))
+        return Rows(self.library, np.flatnonzero(self.problem.batch_share(t)) if needed else np.zeros(0, int))
 
-    def _forward(self, t: int, x: Array, batch: Batch) -> Array:
-        """The last level; leaves the factors of x and the slopes, and what is recorded."""
+    def _forward(self, t: int, x: Array, batch: Rows) -> Array:
+        """The last level; leaves factors and slopes of the batch, and what is recorded."""
         blocks, recorded, slope_of = self.networks.blocks, self.watch(FORWARD, t), self.problem.model.phi.derivative
         product, factors, slopes = blocks.product(FORWARD), blocks.slots(FORWARD), blocks.slots(BACKWARD)
-        keep = None if recorded is None else Batch(self.library, recorded.samples)
+        leave = leaving(recorded, lambda r: Rows(self.library, r.samples))
         for l in range(blocks.count):
-            if recorded and keep:
-                recorded.leave(l, x, keep)
+            leave(l, x)
             y, z, x = self.form.forward(product, l, x)
             if len(batch):
                 factors[l][...] = -self.steps[t] * batch(y)
                 slopes[l][...] = slope_of(batch(z))
-        if recorded and keep:
-            recorded.leave(blocks.count, x, keep)
+        leave(blocks.count, x)
         return x
 
-    def _backward(self, delta: Array, batch: Batch, recorded: Recorded | None) -> Array:
+    def _backward(self, delta: Array, batch: Rows, recorded: Recorded | None) -> Array:
         """Delta at level 0; turns the slopes into factors, and leaves what is recorded."""
         blocks = self.networks.blocks
         product, slopes = blocks.product(BACKWARD), blocks.slots(BACKWARD)
+        leave = leaving(recorded, lambda r: lambda rows: batch.spread(rows, r.samples))
         for l in reversed(range(blocks.count)):
-            self._leave(recorded, l + 1, delta, batch)
+            leave(l + 1, delta)
             delta = self.form.backward(product, l, slopes[l], delta)
-        self._leave(recorded, 0, delta, batch)
+        leave(0, delta)
         return delta
-
-    def _leave(self, recorded: Recorded | None, level: int, delta: Array, batch: Batch) -> None:
-        if recorded:
-            recorded.leave(level, delta, lambda rows: batch.others_zero(rows, recorded.samples))
 
     def _transposed(self, rows: Array) -> Array:
         return self.library.xp.matrix_transpose(rows)
+
+
+def leaving(recorded: Recorded | None, pick: Callable[[Recorded], Callable[[Array], Array]]) -> Callable[[int, Array], None]:
+    """What leaves rows at a level where they are recorded, if anything is."""
+    if recorded is None:
+        return lambda level, rows: None
+    seen = pick(recorded)
+    return lambda level, rows: recorded.leave(level, rows, seen)

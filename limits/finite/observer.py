@@ -34,14 +34,16 @@ class Observer:
         self.steps, self.places = np.unique(record.chosen_steps(problem), return_inverse=True)
         self.levels, self.placing = record.placing(blocks)
         self.directions = coordinates is not None
-        self.frame, self.read = None, np.eye(len(self.samples))
+        self.frame: np.ndarray | None = None  # from the rows that pass to those stored
+        self.read: np.ndarray | None = None  # from the rows stored to samples; None where they are those
+        s = len(self.samples)
+        rows = {FORWARD: s, BACKWARD: s}
         if coordinates is not None:
             chosen = coordinates[self.samples]
-            self.frame, self.read = (chosen, self.read) if len(chosen) < len(chosen.T) else (None, chosen)
-        self.heights = {
-            FORWARD: len(self.read.T) if {"feature", "two_depth"} & set(record.kinds) else 0,
-            BACKWARD: (problem.d_out if self.directions else len(self.samples)) if "gradient" in record.kinds else 0,
-        }
+            self.frame, self.read = (chosen, None) if s < len(chosen.T) else (None, chosen)
+            rows = {FORWARD: min(chosen.shape), BACKWARD: problem.d_out}
+        wanted = {FORWARD: {"feature", "two_depth"}, BACKWARD: {"gradient"}}
+        self.heights = {side: rows[side] if kinds & set(record.kinds) else 0 for side, kinds in wanted.items()}
 
     def numbers_per_seed(self, width: int) -> int:
         """How many numbers one seed stores while it trains."""
@@ -49,14 +51,20 @@ class Observer:
 
     def fields(self, kernels: Kernels) -> dict[str, Any]:
         """Kernels of rows to fields of a `Trajectory`, which are of samples."""
-        read = {"feature": self.read, "two_depth": self.read, "gradient": np.eye(len(self.samples))}
-        patterns = {"feature": "mkalb,ia,jb->klmij", "two_depth": "mkanlb,ia,jb->klmnij", "gradient": "mkalb,ia,jb->klmij"}
         found: dict[str, Any] = {"positions": self.record.depths, "recorded": self.samples}
         found["steps"] = self.steps[self.places]
         for kind, kernel in kernels.items():
-            of_samples = np.einsum(patterns[kind], kernel, read[kind], read[kind], optimize=True)
+            of_samples = _of_samples(kind, kernel, None if kind == "gradient" else self.read)
             found[f"{kind}_kernel"] = of_samples[np.ix_(self.places, self.places)]
         return found
+
+
+def _of_samples(kind: str, kernel: np.ndarray, read: np.ndarray | None) -> np.ndarray:
+    """Kernels of rows (M, K, rows, …, K, rows) to kernels of samples (K, K, M, …, S, S)."""
+    rows, order = ("mkanlb", "klmnij") if kind == "two_depth" else ("mkalb", "klmij")
+    if read is None:
+        return np.einsum(f"{rows}->{order.replace('i', 'a').replace('j', 'b')}", kernel)
+    return np.einsum(f"{rows},ia,jb->{order}", kernel, read, read, optimize=True)
 
 
 class Observation:

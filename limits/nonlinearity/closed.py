@@ -21,6 +21,8 @@ from limits.nonlinearity.pair import EPSILON, TINY, Pair
 
 Array = Any
 
+ACCURACY = 1e-12
+
 
 class Table:
     """Expectations of members $a$ of one family with members $b$ of another, each computed once."""
@@ -84,7 +86,7 @@ class Exponentials(Table):
 class Kinks(Table):
     r"""$W_{ab} = E K_a(z_i) K_b(z_j)$, $W_{00} = \frac2\pi(\sqrt D + c \arctan\frac{c}{\sqrt D})$, $D = UV - c^2$.
 
-    [Cho & Saul 2009 have σ = 0.] Where $D$ divides, it is at least the round-off of $uv$.
+    Where $D$ divides, it is at least the round-off of $uv$.
     """
 
     def __init__(self, pair: Pair, first: float, second: float) -> None:

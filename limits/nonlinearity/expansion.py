@@ -67,6 +67,16 @@ def _derivative(family: Family, c: list[complex]) -> list[complex]:
     return [family.rate * a + (m + 1) * b for m, (a, b) in enumerate(zip(c, [*c[1:], 0], strict=True))]
 
 
+def reflected(expansion: Expansion) -> Expansion:
+    r"""$\phi(-z)$: the rates and the odd members change sign."""
+    return {
+        Exponential(-family.rate) if isinstance(family, Exponential) else family: tuple(
+            -a if m % 2 else a for m, a in enumerate(coefficients)
+        )
+        for family, coefficients in expansion.items()
+    }
+
+
 def smooth_part(expansion: Expansion) -> Expansion:
     r"""Everything but the sharp kinks, σ = 0."""
     return {family: c for family, c in expansion.items() if family != Kink(0.0)}

@@ -7,6 +7,7 @@ from numbers import Real
 import numpy as np
 
 from limits.nonlinearity import functions as f
+from limits.nonlinearity import logistic
 from limits.nonlinearity.expansion import Exponential, Kink
 from limits.nonlinearity.phi import Nonlinearity, combination
 
@@ -43,11 +44,10 @@ NAMED = {
     "exp": Nonlinearity("exp", f.Entrywise("exp"), f.Entrywise("exp"), (), {Exponential(1): (1.0,)}),
     "square": power(2),
     "cube": power(3),
-    "power": power(0),
-    "tanh": Nonlinearity("tanh", f.Entrywise("tanh"), f.tanh_slope),
+    "tanh": Nonlinearity("tanh", f.Entrywise("tanh"), f.tanh_slope, (), logistic.tanh(), False),
     "gelu": Nonlinearity("gelu", f.gelu, f.gelu_slope, (), {LINEAR: (0.0, 0.5), Kink(1.0): (0.5, 0.0, -0.5)}),
-    "silu": Nonlinearity("silu", f.silu, f.silu_slope),
-    "softplus": Nonlinearity("softplus", f.softplus, f.sigmoid),
+    "silu": Nonlinearity("silu", f.silu, f.silu_slope, (), logistic.silu(), False),
+    "softplus": Nonlinearity("softplus", f.softplus, f.sigmoid, (), logistic.softplus(), False),
     "gaussian": Nonlinearity("gaussian", f.gaussian, f.gaussian_slope, (), {Kink(0.5): (0.0, 0.0, sqrt(pi) / 2)}),
 }
 """Nonlinearities with a name."""

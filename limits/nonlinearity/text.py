@@ -3,7 +3,7 @@ r"""The formula of a nonlinearity: a sum of names with factors, such as "0.5*rel
 import re
 from collections.abc import Callable
 
-from limits.nonlinearity.named import NAMED, leaky_relu, polynomial, power
+from limits.nonlinearity.named import NAMED, kinked, leaky_relu, polynomial, power
 from limits.nonlinearity.phi import Nonlinearity, combination
 
 NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -13,9 +13,26 @@ TERM = re.compile(
 )
 CONSTRUCTORS: dict[str, Callable[..., Nonlinearity]] = {
     "leaky_relu": leaky_relu,
-    "power": lambda m: power(m),
-    "polynomial": lambda *c: polynomial(c),
+    "kinked": kinked,
+    "power": power,
+    "polynomial": lambda *coefficients: polynomial(coefficients),
 }
+
+
+def nonlinearity(given: object) -> Nonlinearity:
+    """The nonlinearity of that name or formula, or itself; a formula is a sum of names with factors.
+
+    Raises:
+        ValueError: a sentence listing the names.
+
+    >>> nonlinearity("identity").name
+    'linear'
+    >>> nonlinearity("cos + sin") == nonlinearity("sin") + nonlinearity("cos")
+    True
+    >>> nonlinearity("relu/2 - 0.25*leaky_relu(0.2)").name
+    '0.5*relu - 0.25*leaky_relu(0.2)'
+    """
+    return given if isinstance(given, Nonlinearity) else parse(given)
 
 
 def parse(text: object) -> Nonlinearity:
@@ -35,7 +52,7 @@ def parse(text: object) -> Nonlinearity:
 
 def _atom(name: str, arguments: str | None, text: str) -> Nonlinearity:
     name = "linear" if name == "identity" else name
-    if arguments is None and name in NAMED and name != "power":
+    if arguments is None and name in NAMED:
         return NAMED[name]
     if arguments is None or name not in CONSTRUCTORS:
         raise _refusal(text)
@@ -46,8 +63,7 @@ def _atom(name: str, arguments: str | None, text: str) -> Nonlinearity:
 
 
 def _refusal(given: object) -> ValueError:
-    names = ", ".join(name for name in NAMED if name != "power")
     return ValueError(
-        f"nonlinearity must be a Nonlinearity or a sum of {names}, leaky_relu(slope), power(m) with factors, such as "
-        f"'sin + cos' or '0.5*relu - tanh', got {given!r}"
+        f"nonlinearity must be a Nonlinearity or a sum of {', '.join(NAMED)}, leaky_relu(slope), kinked(b, k), power(m) or "
+        f"polynomial(c0, c1, ...) with factors, such as 'sin + cos' or '0.5*relu - tanh', got {given!r}"
     )

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 THREADS = int(sys.argv[1]) if __name__ == "__main__" and len(sys.argv) > 1 else 1
 for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
@@ -28,11 +29,12 @@ for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 from limits.directions import directions  # noqa: E402
-from limits.finite.blocks import Blocks, capacity  # noqa: E402
+from limits.finite.blocks import Blocks, capacity, pays_to_absorb  # noqa: E402
 from limits.finite.ensemble import side_by_side  # noqa: E402
 from limits.finite.library import open_library  # noqa: E402
 from limits.finite.linear import LinearTraining  # noqa: E402
 from limits.finite.network import Networks  # noqa: E402
+from limits.finite.nonlinear import NonlinearTraining  # noqa: E402
 from limits.parametrization import DEPTH_MUP  # noqa: E402
 from limits.problem import SGD, Problem, ResNet  # noqa: E402
 from limits.semiseparable import BACKWARD, FORWARD  # noqa: E402
@@ -42,7 +44,7 @@ REPETITIONS = 5
 
 @dataclass(frozen=True)
 class Case:
-    """Sizes of a comparison: width, blocks, seeds, updates, samples, dimensions."""
+    """Sizes of a comparison: width, blocks, seeds, updates, samples, dimensions; blocks that are not linear subtract the mean."""
 
     n: int
     L: int
@@ -52,6 +54,20 @@ class Case:
     d_in: int = 1
     d_out: int = 1
     momentum: float = 0.0
+    phi: str = "linear"
+
+    def functions(self, library: Any) -> tuple[Callable, Callable]:
+        """G phi(h), and phi'(h) times what it is given, of torch or numpy."""
+        mean = {"torch": {"dim": -1, "keepdim": True}, "numpy": {"axis": -1, "keepdims": True}}[library.__name__]
+        phi, slope = {
+            "tanh": (library.tanh, lambda h: 1 - library.tanh(h) ** 2),
+            "relu": (lambda h: h.clip(0), lambda h: h > 0),
+        }[self.phi]
+
+        def centred(z):
+            return z - z.mean(**mean)
+
+        return lambda h: centred(phi(h)), lambda h, delta: slope(h) * centred(delta)
 
 
 CASES = [
@@ -67,6 +83,10 @@ CASES = [
     Case(128, 16, 16, 10, samples=64, d_in=64),
     Case(128, 16, 16, 10, samples=64, d_in=64, d_out=10),
     Case(256, 16, 4, 10, samples=256, d_in=64, d_out=10),
+    *(Case(64, 32, 32, 10, samples=p, d_in=8, phi=phi) for phi in ("relu", "tanh") for p in (1, 4, 64)),
+    *(Case(256, 16, 4, 10, samples=p, d_in=8, phi=phi) for phi in ("relu", "tanh") for p in (1, 4, 16, 64, 256)),
+    *(Case(1024, 4, 1, 10, samples=p, d_in=8, phi="relu") for p in (1, 4, 64)),
+    Case(128, 16, 16, 20, samples=4, d_in=4, phi="tanh", momentum=0.9),
 ]
 
 
@@ -77,7 +97,7 @@ class Setting:
         rng = np.random.default_rng(0)
         inputs, targets = rng.standard_normal((case.samples, case.d_in)), rng.standard_normal((case.samples, case.d_out))
         sgd = SGD(0.3, steps=case.steps, momentum=case.momentum)
-        self.case, self.problem = case, Problem(ResNet(), DEPTH_MUP, sgd, inputs, targets)
+        self.case, self.problem = case, Problem(ResNet(case.phi), DEPTH_MUP, sgd, inputs, targets)
         shapes = (case.seeds, case.n, case.d_in), (case.seeds, case.n, case.d_out), (case.L, case.seeds, case.n, case.n)
         self.U, self.V, self.W = (rng.standard_normal(shape, dtype=np.float32) for shape in shapes)
         self.W /= np.float32(case.n**0.5)
@@ -99,11 +119,15 @@ class Simulate:
         self.setting, self.library = setting, open_library(backend, None, "float32")
         self.basis = directions(problem.evaluated, problem.evaluated)
         self.x = np.swapaxes(setting.U @ self.basis.basis.astype(np.float32), 1, 2)
-        rank = min(self.basis.count, case.d_out)
-        self.rows = capacity(rank * case.steps, rank, case.n, case.momentum)
+        self.training = LinearTraining if problem.model.phi.linear else NonlinearTraining
+        rows = self.training.update_rows(problem, self.basis)
+        rank = int(rows.max())
+        self.eager = self.training is NonlinearTraining and pays_to_absorb(rank + case.samples, case.n)
+        self.rows = rank if self.eager else capacity(int(rows.sum()), rank, case.n, case.momentum)
 
     def reset(self) -> None:
-        self.weights = [self.setting.a * self.setting.W[:, b] for b in self.setting.batches(self.setting.chunk)]
+        a = self.setting.a if self.setting.problem.model.phi.linear else np.float32(1)
+        self.weights = [a * self.setting.W[:, b] for b in self.setting.batches(self.setting.chunk)]
 
     def train(self) -> np.ndarray:
         pairs = zip(self.setting.batches(self.setting.chunk), self.weights, strict=True)
@@ -111,10 +135,10 @@ class Simulate:
 
     def train_batch(self, batch: slice, W: np.ndarray) -> np.ndarray:
         case, put = self.setting.case, self.library.put
-        blocks = Blocks(self.library, put(W), capacity=self.rows, momentum=case.momentum)
+        blocks = Blocks(self.library, put(W), capacity=self.rows, momentum=case.momentum, eager=self.eager)
         rows = {FORWARD: put(self.x[batch]), BACKWARD: put(np.swapaxes(self.setting.V[batch], 1, 2))}
         networks = Networks(self.library, rows, blocks)
-        training = LinearTraining(self.setting.problem, networks, self.basis.coordinates, lambda side, t: None)
+        training = self.training(self.setting.problem, networks, self.basis.coordinates, lambda side, t: None)
         return self.library.get([training.evaluate(t) for t in range(case.steps + 1)][-1])
 
 
@@ -138,11 +162,14 @@ class Autograd:
         return np.stack([self.train_one(*one) for one in zip(self.ends, self.weights, self.optimizers, strict=True)])
 
     def train_one(self, ends, W, optimizer):
+        import torch
+
         case, a = self.setting.case, float(self.setting.a)
+        branch = (lambda h: h) if case.phi == "linear" else case.functions(torch)[0]
         for t in range(case.steps + 1):
             x = ends[0]
             for w in W:
-                x = x + a * (x @ w.T)
+                x = x + a * branch(x @ w.T)
             f = x @ ends[1] / case.n
             if t < case.steps:
                 loss = ((f - self.y) ** 2).sum(1).mean() / 2
@@ -174,20 +201,26 @@ class Batched:
 
         case, a, rate = self.setting.case, float(self.setting.a), float(self.setting.rate)
         velocity = torch.zeros_like(W) if case.momentum else None
+        branch, back = (None, None) if case.phi == "linear" else case.functions(torch)
         for t in range(case.steps + 1):
-            x = [x0]
+            x, h = [x0], []
             for w in W:
-                x.append(torch.baddbmm(x[-1], x[-1], w.mT, alpha=a))
+                if branch:
+                    h.append(x[-1] @ w.mT)
+                    x.append(torch.add(x[-1], branch(h[-1]), alpha=a))
+                else:
+                    x.append(torch.baddbmm(x[-1], x[-1], w.mT, alpha=a))
             f = x[-1] @ V / case.n
             if t == case.steps:
                 break
             delta = (f - y) @ V.mT / (case.samples * case.n)
             for l in range(case.L - 1, -1, -1):
-                before = torch.baddbmm(delta, delta, W[l], alpha=a)
+                at_h = back(h[l], delta) if back else delta
+                before = torch.baddbmm(delta, at_h, W[l], alpha=a)
                 if velocity is None:
-                    W[l].baddbmm_(delta.mT, x[l], alpha=-rate * a)
+                    W[l].baddbmm_(at_h.mT, x[l], alpha=-rate * a)
                 else:
-                    velocity[l].baddbmm_(delta.mT, x[l], beta=case.momentum, alpha=rate * a)
+                    velocity[l].baddbmm_(at_h.mT, x[l], beta=case.momentum, alpha=rate * a)
                     W[l].sub_(velocity[l])
                 delta = before
         return f
@@ -202,17 +235,20 @@ class InNumpy(Batched):
     def train_batch(self, x0, V, W, y):
         case, a, rate = self.setting.case, self.setting.a, self.setting.rate
         velocity, update = np.zeros_like(W) if case.momentum else None, np.empty_like(W[0])
+        branch, back = (None, None) if case.phi == "linear" else case.functions(np)
         for t in range(case.steps + 1):
-            x = [x0]
+            x, h = [x0], []
             for w in W:
-                x.append(x[-1] + a * (x[-1] @ np.swapaxes(w, 1, 2)))
+                h.append(x[-1] @ np.swapaxes(w, 1, 2))
+                x.append(x[-1] + a * (branch(h[-1]) if branch else h[-1]))
             f = x[-1] @ V / np.float32(case.n)
             if t == case.steps:
                 break
             delta = (f - y) @ np.swapaxes(V, 1, 2) / np.float32(case.samples * case.n)
             for l in range(case.L - 1, -1, -1):
-                before = delta + a * (delta @ W[l])
-                np.matmul(np.swapaxes(delta, 1, 2), rate * a * x[l], out=update)
+                at_h = back(h[l], delta) if back else delta
+                before = delta + a * (at_h @ W[l])
+                np.matmul(np.swapaxes(at_h, 1, 2), rate * a * x[l], out=update)
                 if velocity is not None:
                     velocity[l] *= np.float32(case.momentum)
                     velocity[l] += update
@@ -255,13 +291,16 @@ def table() -> None:
     torch.set_num_threads(THREADS)
     rivals = list(PROGRAMS)[1:]
     print(f"\n{THREADS} thread(s), float32; times of the others as multiples of simulate's, on its default backend (numpy)")
-    print(f"{'n':>5} {'L':>3} {'seeds':>5} {'T':>4} {'P':>4} {'d_in':>4} {'d_out':>5} {'beta':>4} {'simulate':>10}", end="")
+    print(
+        f"{'n':>5} {'L':>3} {'seeds':>5} {'T':>4} {'P':>4} {'d_in':>4} {'d_out':>5} {'beta':>4} {'phi':>6} {'simulate':>10}",
+        end="",
+    )
     print("".join(f" {name:>9}" for name in rivals))
     for case in CASES:
         times = measure(case)
         sizes = f"{case.n:5} {case.L:3} {case.seeds:5} {case.steps:4} {case.samples:4} {case.d_in:4} {case.d_out:5}"
         ratios = "".join(f" {times[name] / times['simulate']:8.1f}x" for name in rivals)
-        print(f"{sizes} {case.momentum:4} {times['simulate'] * 1e3:7.1f} ms{ratios}", flush=True)
+        print(f"{sizes} {case.momentum:4} {case.phi:>6} {times['simulate'] * 1e3:7.1f} ms{ratios}", flush=True)
 
 
 def test_table():

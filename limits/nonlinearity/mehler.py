@@ -1,0 +1,149 @@
+r"""Gaussian expectations of a smooth function by Mehler's formula.
+
+With the Hermite coefficients $h'_k(u)$ of $\phi'$ and $\rho = c/\sqrt{uv}$,
+
+    V_c = Σ_k h'_k(u) h'_k(v) ρ^k,    V = c Σ_k h'_k(u) h'_k(v) ρ^k/(k+1)  (+ E φ E φ).
+
+The coefficients of φ'' and φ''' follow from h''_k = sqrt((k+1)/u) h'_{k+1}; at small u, where dividing by it would lose
+digits, from a Chebyshev interpolant of φ'.
+"""
+
+from math import pi, sqrt
+from typing import Any
+
+import numpy as np
+
+from limits.nonlinearity.hermite import (
+    Coefficients,
+    Function,
+    basis,
+    coefficients,
+    nodes,
+    plain_basis,
+    reach,
+    resolving,
+    values,
+)
+from limits.nonlinearity.pair import Pair
+
+Array = Any
+
+ACCURACY = 1e-12
+SMALL = 2e-3
+"""Variance below which φ'' and φ''' are not taken from coefficients of φ'."""
+
+
+def _column(length: int, start: int, like: Array) -> Array:
+    """start, start + 2, … as a column that multiplies rows of coefficients."""
+    return (start + 2.0 * np.arange(length)).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _differentiated(f: Coefficients, u: Array) -> Coefficients:
+    r"""Coefficients of $f'$: $\sqrt{(k+1)/u}\,f_{k+1}$."""
+    root = np.sqrt(np.maximum(u, 1e-9 * SMALL))
+    even, odd = f.odd, f.even[1:]
+    return Coefficients(even * (np.sqrt(_column(len(even), 1, even)) / root), odd * (np.sqrt(_column(len(odd), 2, odd)) / root))
+
+
+def _integrated(f: Coefficients, u: Array, mean: Array) -> Coefficients:
+    r"""Coefficients of a function whose derivative has coefficients f: $\sqrt{u/k}\,f_{k-1}$, and its mean at $k = 0$."""
+    even, odd = (g * np.sqrt(u / _column(len(g), start, g)) for g, start in ((f.odd, 2), (f.even, 1)))
+    return Coefficients(np.concatenate([np.broadcast_to(mean, (1, *np.shape(u))), even]), odd)
+
+
+def _chebyshev(f: Function, radius: float, count: int = 48) -> np.polynomial.Chebyshev:
+    """The interpolant of f in `count` points, without the coefficients that are round-off."""
+    odd = 2 * np.arange(count) + 1
+    cosines = np.cos(pi / (2 * count) * (np.outer(np.arange(count), odd) % (4 * count)))
+    coefficients = 2 / count * (cosines @ values(f, radius * cosines[1]))
+    coefficients[0] /= 2
+    fit = np.polynomial.Chebyshev(coefficients, [-radius, radius])
+    return fit.trim(1e-15 * np.max(np.abs(coefficients)))
+
+
+def _near_zero(slope: Function) -> tuple[float, Function, Function]:
+    r"""$\phi''$ and $\phi'''$ near 0, and the variance below which that is near enough."""
+    small = SMALL
+    while True:
+        radius = 12.5 * sqrt(small)
+        fit = _chebyshev(slope, radius)
+        if small < 1e-9 or fit.degree() <= 28:
+            return small, fit.deriv(1), fit.deriv(2)
+        small /= 4
+
+
+def _second(slope: Function, first: Coefficients, u: Array) -> Coefficients:
+    r"""Coefficients of $\phi''$, accurate at small $u$ too."""
+    return _mended(_differentiated(first, u), slope, u, 1)
+
+
+def _third(slope: Function, first: Coefficients, u: Array) -> Coefficients:
+    r"""Coefficients of $\phi'''$, accurate at small $u$ too."""
+    return _mended(_differentiated(_differentiated(first, u), u), slope, u, 2)
+
+
+def _mended(f: Coefficients, slope: Function, u: Array, order: int) -> Coefficients:
+    if not np.any(u < SMALL):
+        return f
+    small, *derivatives = _near_zero(slope)
+    near = coefficients(derivatives[order - 1], np.minimum(u, small), plain_basis(16, 64))
+
+    def chosen(p: Array, q: Array) -> Array:
+        length = max(len(p), len(q))
+        p, q = (np.concatenate([x, np.zeros((length - len(x), *x.shape[1:]))]) for x in (p, q))
+        return np.where(u < small, p, q)
+
+    return Coefficients(chosen(near.even, f.even), chosen(near.odd, f.odd))
+
+
+def _horner(f: Array, g: Array, x: Array, *scales: Array | None) -> list[Array]:
+    r"""$\sum_j s_j f_j g_j x^j$ for each list of scales (None: ones), by Horner's rule; the products are shared."""
+    sums = [np.zeros(x.shape) for _ in scales]
+    product, term = np.empty(x.shape), np.empty(x.shape)
+    for j in range(min(len(f), len(g)) - 1, -1, -1):
+        np.multiply(f[j], g[j], out=product)
+        for value, scale in zip(sums, scales, strict=True):
+            value *= x
+            value += product if scale is None else np.multiply(product, scale[j], out=term)
+    return sums
+
+
+def _sum(f: Coefficients, g: Coefficients, rho: Array, square: Array) -> Array:
+    r"""$\sum_k f_k g_k \rho^k$."""
+    return _horner(f.even, g.even, square, None)[0] + rho * _horner(f.odd, g.odd, square, None)[0]
+
+
+def _first_order(f: Coefficients, g: Coefficients, rho: Array, square: Array) -> tuple[Array, Array]:
+    r"""$\sum_k f_k g_k \rho^k$ and the same with weights $1/(k+1)$."""
+    even = _horner(f.even, g.even, square, None, 1 / (2 * np.arange(len(f.even)) + 1))
+    odd = _horner(f.odd, g.odd, square, None, 1 / (2 * np.arange(len(f.odd)) + 2))
+    return even[0] + rho * odd[0], even[1] + rho * odd[1]
+
+
+def mean(phi: Function, slope: Function, u: Array) -> Array:
+    r"""$E\phi(\sqrt u z)$."""
+    u = np.asarray(u, float)
+    top = float(np.max(u, initial=0.0))
+    radius = max(reach(phi, top), reach(slope, top))
+    z, w = nodes(2 * max(resolving(slope, top, radius), resolving(phi, top, radius)), radius)
+    argument = np.sqrt(u)[..., None] * z
+    return (values(phi, argument) + values(phi, -argument)) @ w
+
+
+def dual(phi: Function, slope: Function, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array | None, ...]:
+    r"""$V, V_c, V_{cc}, V_u, V_{uc}$ and the tilt as far as `order` asks."""
+    u, v, rho = pair.u, pair.v, pair.correlation
+    square = rho * rho
+    top = float(max(np.max(u, initial=0.0), np.max(v, initial=0.0)))
+    on = basis(slope, top, float(np.max(abs(rho), initial=0.0)), max(order - 1, 0))
+    first_u, first_v = coefficients(slope, u, on), coefficients(slope, v, on)
+    V_c, part = _first_order(first_u, first_v, rho, square)
+    mean_v = np.zeros(v.shape) if mean_subtraction else mean(phi, slope, v)
+    V = pair.c * part + (0.0 if mean_subtraction else mean(phi, slope, u) * mean_v)
+    if order < 2:
+        return V, (V_c if order else None), None, None, None, None
+    second = _second(slope, first_u, u)
+    V_cc = _sum(second, _second(slope, first_v, v), rho, square)
+    V_u = _sum(second, _integrated(first_v, v, mean_v), rho, square) / 2
+    V_uc = _sum(_third(slope, first_u, u), first_v, rho, square) / 2
+    return V, V_c, V_cc, V_u, V_uc, 2 * V_uc + pair.slope * V_cc

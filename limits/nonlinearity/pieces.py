@@ -1,0 +1,71 @@
+r"""A function that is smooth between its kinks: its higher derivatives there, and what jumps at a kink.
+
+In the sense of distributions, with $f_2$, $f_3$ the derivatives of $\phi'$ between the kinks $a_k$,
+
+    φ'' = f_2 + Σ_k J_k δ(z - a_k),    f_2' = f_3 + Σ_k I_k δ(z - a_k),
+
+$J_k$ and $I_k$ the jumps of $\phi'$ and of $f_2$.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = Any
+Function = Callable[[Array], Array]
+
+POINTS = np.arange(-3.0, 4.0)
+STEP = 6e-3
+"""Distance of the seven points of a difference, in units of the scale on which φ varies."""
+
+
+class Pieces(NamedTuple):
+    r"""$\phi$, $\phi'$, the kinks in order, and the scale on which both vary beside them."""
+
+    phi: Function
+    slope: Function
+    kinks: Array
+    scale: float
+
+    def second(self, z: Array) -> Array:
+        """$f_2$, by a difference of seven points that keeps to one side of every kink."""
+        return self._difference(z, 1)
+
+    def third(self, z: Array) -> Array:
+        """$f_3$, by the second difference."""
+        return self._difference(z, 2)
+
+    def _difference(self, z: Array, order: int) -> Array:
+        step = STEP * self.scale
+        centre = self._inside(z, 3.01 * step)
+        samples = [np.asarray(self.slope(centre + step * point), float) for point in POINTS]
+        rows = _differences(order)
+        offset, total = (z - centre) / step, 0.0
+        for power in range(len(rows) - 1, -1, -1):
+            total = total * offset + sum(a * sample for a, sample in zip(rows[power], samples, strict=True) if a)
+        return total / step**order
+
+    def _inside(self, z: Array, margin: float) -> Array:
+        for kink in self.kinks:
+            z = np.where(abs(z - kink) < margin, np.where(z >= kink, kink + margin, kink - margin), z)
+        return z
+
+    def jumps(self) -> tuple[Array, Array]:
+        """$J_k$ and $I_k$, from the polynomials through seven points on either side."""
+        step = STEP * self.scale
+        offsets = step * np.arange(0.5, 7.5)
+        first, second = [], []
+        for kink in self.kinks:
+            right, left = (np.polyfit(sign * offsets, self.slope(kink + sign * offsets), 6) for sign in (1, -1))
+            first.append(right[-1] - left[-1])
+            second.append(right[-2] - left[-2])
+        return np.array(first), np.array(second)
+
+
+def _differences(order: int) -> Array:
+    """Row p: the coefficient of offset^p in the derivative of that order of the polynomial through POINTS."""
+    powers = np.linalg.inv(np.vander(POINTS, increasing=True))
+    for _ in range(order):
+        powers = np.arange(1, len(powers))[:, None] * powers[1:]
+    return powers
