@@ -287,8 +287,8 @@ class NonlinearStates:
         steps, samples = record.chosen_steps(self.problem), record.chosen_samples(self.problem)
         kept: dict[str, Any] = {"steps": steps, "positions": record.depths, "recorded": samples}
         border, marks = self.system.border, range(len(record.positions))
-        features = np.array([border + self.census.features(t, samples) for t in steps]) if record.kinds else None
-        gradients = np.array([self.census.gradients(t, samples, border) for t in steps])
+        features = np.array([border + self.census.features(t, samples) for t in steps.tolist()]) if record.kinds else None
+        gradients = np.array([self.census.gradients(t, samples, border) for t in steps.tolist()])
 
         def blocks(which: Array, p: int, q: int) -> Array:
             return _blocks(self.system.covariance(p, q), which, which)
