@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 from limits import COMPLETEP, DEPTH_MUP, Parametrization, classify
 from limits.cli import app
-from limits.desiderata import WISHES, Certificate, Constraint, Feasible, Impossible, design, elimination
-from limits.desiderata.elimination import between, decide
-from limits.desiderata.piece import implied, piece
+from limits.desiderata import WISHES, Certificate, Constraint, Feasible, Impossible, design
+from limits.desiderata.piece import piece
 from limits.exponents import Affine
+from limits.inequalities import decide, elimination, implied
+from limits.inequalities.elimination import between
 
 # The run-time type checks look at a random element of a tuple; hypothesis notices.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")

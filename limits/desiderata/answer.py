@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from limits.desiderata.constraints import Certificate, Constraint
 from limits.desiderata.piece import Piece
 from limits.desiderata.question import Question
+from limits.inequalities import Certificate, Constraint
 from limits.parametrization import Parametrization
 
 

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from limits.desiderata.answer import Feasible, Impossible
-from limits.desiderata.constraints import Certificate, Constraint
-from limits.desiderata.elimination import Point, decide
-from limits.desiderata.piece import Piece, implied, piece
+from limits.desiderata.piece import Piece, piece
 from limits.desiderata.question import FAMILIES, Question, given
 from limits.desiderata.wishes import WISHES, Block, Disjunction, known
+from limits.inequalities import Certificate, Constraint, Point, decide, implied
 from limits.parametrization import Exact
 
 Rows = tuple[Constraint, ...]

@@ -4,10 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from limits.desiderata.constraints import Certificate
-from limits.desiderata.elimination import Point, decide
 from limits.exponents import Affine
-from limits.inequalities import Inequality
+from limits.inequalities import Certificate, Inequality, Point, decide, implied
 
 
 @dataclass(frozen=True)
@@ -77,11 +75,6 @@ def piece(constraints: Sequence[Inequality], symbols: Sequence[str]) -> Piece | 
             kept = others
     named = Affine(terms=tuple((name, Fraction(1)) for name in solved)).symbols
     return Piece(tuple((name, solved[name]) for name in named), tuple(kept), point)
-
-
-def implied(constraints: Sequence[Inequality], consequence: Inequality) -> bool:
-    """Whether a constraint holds wherever the others do."""
-    return all(isinstance(decide([*constraints, *way.inequalities]), Certificate) for way in consequence.negated().pieces)
 
 
 def solve_equations(forms: Iterable[Affine], symbols: Sequence[str]) -> dict[str, Affine]:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from limits.desiderata.constraints import Constraint
-from limits.desiderata.elimination import Point
 from limits.desiderata.wishes import WISHES, Block, Wish
 from limits.exponents import Affine
+from limits.inequalities import Constraint, Point
 from limits.parametrization import Parametrization, exact
 
 FAMILIES = ("alpha", "gamma", "beta")

@@ -7,8 +7,8 @@ $L$ blocks to $\Theta(L^{e_S})$ (`limits.regimes.branch`). A wish is a conjuncti
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from limits.desiderata.constraints import Constraint
 from limits.exponents import Affine
+from limits.inequalities import Constraint
 from limits.regimes.expansion import Subset, branch, curvature, names, whole_depth
 
 Disjunction = tuple[Constraint, ...]
