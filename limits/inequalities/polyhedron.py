@@ -35,7 +35,7 @@ class Polyhedron:
 
     def within(self, other: "Polyhedron") -> bool:
         """Whether every point of it belongs to another."""
-        return all(implied(self.inequalities, i) for i in other.inequalities)
+        return all(i in self.inequalities or implied(self.inequalities, i) for i in other.inequalities)
 
     def __and__(self, other: "Polyhedron") -> "Polyhedron":
         return Polyhedron(tuple(_merged(self.inequalities + other.inequalities)))
