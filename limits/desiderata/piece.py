@@ -1,7 +1,7 @@
 """The solutions of one system of constraints, described without anything superfluous."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from limits.exponents import Affine
@@ -28,7 +28,7 @@ class Piece:
 
     equations: tuple[tuple[str, Affine], ...]
     inequalities: tuple[Inequality, ...]
-    point: Point
+    point: Point = field(hash=False)
 
     @property
     def constraints(self) -> tuple[Inequality, ...]:
