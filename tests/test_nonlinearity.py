@@ -1,7 +1,7 @@
 """Dual kernels against slow, obvious quadrature, against each other by Price's theorem, and against samples.
 
-Values are compared relative to the larger of 1 and the product of the root mean squares of the two factors: 1e-12 for every
-named function and every sum of them (`Nonlinearity.accuracy`), 1e-9 for kinked functions of one's own.
+Values are compared relative to the larger of 1 and the product of the root mean squares of the two factors, to the stated
+`Nonlinearity.accuracy`: 1e-13 for closed forms, 2e-12 for Hermite series, 1e-9 for kinked functions of one's own.
 """
 
 import pickle
@@ -144,7 +144,7 @@ def assert_first_order(phi, u, v, c, tolerance, breaks=None):
 @pytest.mark.parametrize("name", EVERY)
 def test_kernel_and_slope_are_the_quadrature(name):
     phi = nonlinearity(name)
-    assert phi.accuracy == 1e-12
+    assert phi.accuracy == (1e-13 if phi.closed else 2e-12)
     for u, v, c in POINTS:
         assert_first_order(phi, u, v, c, phi.accuracy)
 
@@ -158,7 +158,7 @@ def test_second_derivatives_are_the_quadrature(name):
         V_cc, V_uc = expectation(f2, f2, u, v, c), expectation(f3, f1, u, v, c) / 2
         raw, means = expectation(f2, f0, u, v, c), mean(f2, u) * mean(f0, v)
         agree(found.V_cc, V_cc, phi.accuracy, f2, f2, u, v)
-        agree(found.V_uc, V_uc, 2 * phi.accuracy, f3, f1, u, v)
+        agree(found.V_uc, V_uc, phi.accuracy, f3, f1, u, v)
         agree(found.V_u, (raw - means) / 2, phi.accuracy, f2, f0, u, v)
         agree(bare.V_u, raw / 2, phi.accuracy, f2, f0, u, v)
         scale = max(1, abs(c / u)) * max(size(f3, f1, u, v), size(f2, f2, u, v))
@@ -513,7 +513,7 @@ SOME = [(1.3, 0.7, 0.35), (0.9, 1.8, -0.6), (1.0, 1.0, 0.9999), (1e-4, 1.0, 5e-3
 @pytest.mark.parametrize("name", OWN)
 def test_functions_of_ones_own(name):
     phi = OWN[name]
-    assert phi.accuracy == (1e-9 if phi.kinks else 1e-12)
+    assert phi.accuracy == (1e-9 if phi.kinks else 2e-12)
     assert not phi.closed
     for u, v, c in SOME:
         assert_first_order(phi, u, v, c, phi.accuracy)

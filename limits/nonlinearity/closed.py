@@ -21,7 +21,8 @@ from limits.nonlinearity.pair import EPSILON, TINY, Pair
 
 Array = Any
 
-ACCURACY = 1e-12
+ACCURACY = 1e-13
+"""For variances below 10^3; the rounding of an exponent grows with them."""
 
 
 class Table:

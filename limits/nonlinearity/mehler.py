@@ -28,7 +28,7 @@ from limits.nonlinearity.pair import Pair
 
 Array = Any
 
-ACCURACY = 1e-12
+ACCURACY = 2e-12
 SMALL = 2e-3
 """Variance below which φ'' and φ''' are not taken from coefficients of φ'."""
 
