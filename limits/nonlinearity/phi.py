@@ -131,10 +131,13 @@ class Nonlinearity:
 
     @property
     def accuracy(self) -> float:
-        """Error of V and V_c, and of the others where they are not blowing up, relative to the larger of 1 and their size."""
-        if self.expansion is not None and (self.closed or self.kinks):
+        """Error of the duals where they do not blow up, relative to the larger of 1 and their size.
+
+        Of a smooth function of one's own it is 1e-9 where the variance is too large for its Hermite series.
+        """
+        if self.closed:
             return closed.ACCURACY
-        return quadrature.ACCURACY if self.kinks else mehler.ACCURACY
+        return quadrature.ACCURACY if self.kinks and self.expansion is None else mehler.ACCURACY
 
     def mean(self, u: Array) -> Array:
         r"""$E\phi(\sqrt u z)$, $z$ standard normal, for variances $u \ge 0$.
