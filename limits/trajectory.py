@@ -266,7 +266,10 @@ def _recalled(name: str | dict[str, str]) -> str | Nonlinearity:
             "ResNet(nonlinearity=…)"
         )
 
-    return Nonlinearity(name["own"], forgotten, forgotten)
+    own = Nonlinearity(name["own"], lambda z: z, lambda z: 0 * z + 1)
+    for function in ("phi", "derivative"):  # after construction, which tries what it is given
+        object.__setattr__(own, function, forgotten)
+    return own
 
 
 def _problem_header(problem: Problem) -> dict[str, Any]:
