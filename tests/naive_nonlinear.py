@@ -47,6 +47,32 @@ def sine(u, v, c):
     return Duals(e * np.sinh(c), e * np.cosh(c), e * np.sinh(c), -e * np.sinh(c), -e * np.cosh(c))
 
 
+def erf(u, v, c):
+    """V = 2/pi arcsin(2c/D), D^2 = (1 + 2u)(1 + 2v), S^2 = D^2 - 4c^2."""
+    D2 = (1 + 2 * u) * (1 + 2 * v)
+    S = np.sqrt(D2 - 4 * c**2)
+    along = -8 / (np.pi * (1 + 2 * u))
+    return Duals(
+        2 / np.pi * np.arcsin(2 * c / np.sqrt(D2)), 4 / (np.pi * S), 16 * c / (np.pi * S**3), along * c / S, along * D2 / S**3
+    )
+
+
+def cubic(k):
+    """Phi = z + kz^3: E zz'^3 = 3vc, E z^3z'^3 = 9uvc + 6c^3."""
+
+    def duals(u, v, c):
+        uv = u * v
+        return Duals(
+            c + 3 * k * (u + v) * c + k**2 * (9 * uv * c + 6 * c**3),
+            1 + 3 * k * (u + v) + k**2 * (9 * uv + 18 * c**2),
+            36 * k**2 * c,
+            6 * k * c + 18 * k**2 * v * c,
+            6 * k + 18 * k**2 * v + 0 * c,
+        )
+
+    return duals
+
+
 def kinked(b, k):
     """Phi = b|z| + kz, from E|zz'| = 2/pi (s + c arcsin(c/sqrt(uv))), s = sqrt(uv - c^2); zeros where s = 0 exactly."""
 
@@ -112,6 +138,8 @@ DUALS = {
     "linear": linear,
     "sin + cos": sin_plus_cos,
     "sin": sine,
+    "erf": erf,
+    "linear + 0.1*cube": cubic(0.1),
     "relu": kinked(0.5, 0.5),
     "abs": kinked(1.0, 0.0),
     "tanh": quadrature(*_tanh_derivatives()),

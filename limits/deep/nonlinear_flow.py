@@ -139,7 +139,7 @@ class FlowStates:
             (y[part],), (guess,) = solve_panel(at_nodes, [edge], inward, [guess], [np.ones(self.k)], size, False)
             slopes[part] = guess
             edge = edge + sign * np.tensordot(weights[k], guess, 1)
-        self.tails = np.maximum(self.tails, tails(panels, slopes) if np.any(slopes) else 0.0)
+        self.tails = np.maximum(self.tails, tails(panels, np.concatenate([y, slopes], -1)))  # both, in units of the larger
         return y, slopes
 
     def kernels(self, record: Record) -> dict[str, Any]:

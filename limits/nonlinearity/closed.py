@@ -246,18 +246,21 @@ def mean(phi: Expansion, u: Array) -> Array:
     return Expectations(Pair(u, 0.0, 0.0))(phi, {Exponential(0): (1.0,)})
 
 
-def dual(phi: Expansion, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array | None, ...]:
-    r"""$V, V_c, V_{cc}, V_u, V_{uc}$ and the tilt as far as `order` asks; the tilt without $z\,\delta(z) = 0$."""
+def dual(phi: Expansion, psi: Expansion, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array, ...]:
+    r"""$V, V_c, V_{cc}, V_u, V_{uc}$ and the tilt of $\phi(z_i)$ with $\psi(z_j)$ as far as `order` asks.
+
+    The tilt is taken without $z\,\delta(z) = 0$, so that nothing cancels at a kink.
+    """
     expect = Expectations(pair)
-    first = derivative(phi)
-    V = expect(phi, phi, centred=mean_subtraction)
+    first, first_psi = derivative(phi), derivative(psi)
+    V = expect(phi, psi, centred=mean_subtraction)
     if order == 0:
-        return V, None, None, None, None, None
-    V_c = expect(first, first)
+        return (V,)
+    V_c = expect(first, first_psi)
     if order == 1:
-        return V, V_c, None, None, None, None
-    second = derivative(first)
+        return V, V_c
+    second, second_psi = derivative(first), derivative(first_psi)
     third, smooth = derivative(second), smooth_part(second)
-    V_cc, V_u, V_uc = expect(second, second), expect(second, phi, centred=mean_subtraction) / 2, expect(third, first) / 2
-    tilt = expect(derivative(smooth), first) + pair.slope * expect(smooth, second)
+    V_cc, V_u, V_uc = expect(second, second_psi), expect(second, psi, centred=mean_subtraction) / 2, expect(third, first_psi) / 2
+    tilt = expect(derivative(smooth), first_psi) + pair.slope * expect(smooth, second_psi)
     return V, V_c, V_cc, V_u, V_uc, tilt

@@ -1,0 +1,552 @@
+"""Nonlinear limits at alpha = gamma = 1/2 against a slow witness, closed forms, linear limits and finer resolutions."""
+
+import warnings
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from conftest import CATALOGUE, XI, XI3, Y2, Y, at
+from naive_nonlinear import DUALS, discretised, kinked, quadrature, richardson
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.integrate import solve_ivp
+
+from limits import DivergedError, Record, ToleranceWarning, UnresolvedError, solve
+from limits.deep.nonlinear import nonlinear_level
+from limits.nonlinearity import NAMED, Nonlinearity, nonlinearity, polynomial
+from limits.nonlinearity.expansion import Exponential
+from limits.panels import Panels
+from limits.parametrization import DEPTH_MUP
+from limits.problem import SGD, Problem, ResNet
+
+NOTHING = Record(kinds=())
+ALL_KINDS = ("feature", "gradient", "two_depth", "response")
+FIELDS = ("feature_kernel", "gradient_kernel", "two_depth_kernel", "response")
+BOTH = SGD(lr=[0.6, 0.3, 0.5], steps=3, input_lr=0.3, output_lr=[0.2, 0.4, 0.1], momentum=0.5)
+
+
+def net(phi, a=1.0):
+    return ResNet(phi, multiplier=a)
+
+
+SMOOTH = {
+    "waves": Problem(net("sin + cos", 0.8), DEPTH_MUP, SGD(0.7, steps=2), XI, Y, probes=[[0.2, 0.1]]),
+    "batches": Problem(net("sin", 0.9), DEPTH_MUP, SGD([0.6, 0.3, 0.7], steps=3), XI, Y2, batches=[[0], [1, 1, 2], [2, 0]]),
+    "both": Problem(net("sin + cos", 0.8), DEPTH_MUP, BOTH, XI3, Y2[:2], batches=[[0], [1], [1, 0]], probes=[[0.5, 0.1, 0.9]]),
+    "erf": Problem(net("erf"), DEPTH_MUP, SGD(0.9, steps=2, momentum=0.4), XI[:2], Y2[:2]),
+    "cubic": Problem(net(polynomial([0, 1, 0, 0.1]), 0.4), DEPTH_MUP, SGD([0.5, 0.2], steps=2), XI[:2], Y[:2]),
+    "classes": Problem(net("sin + cos"), DEPTH_MUP, SGD(1.2, steps=2), XI, [2, 0, 1], loss="cross_entropy"),
+}
+HERMITE = {
+    "logistic": Problem(net("tanh"), DEPTH_MUP, SGD(1.5, steps=2), XI[:2], np.sign(Y[:2]), loss="logistic"),
+}
+KINKED = {
+    "relu": Problem(net("relu"), DEPTH_MUP, SGD(0.8, steps=3), XI[:2], Y[:2], batches=[[0], [0, 1], [1]], probes=[[-1.0, -0.4]]),
+    "abs": Problem(net("abs", 0.9), DEPTH_MUP, BOTH, XI[:2], Y2[:2]),
+}
+ALL = SMOOTH | HERMITE | KINKED
+
+
+def assert_close(actual, desired, digits):
+    """Agreement relative to the largest entry (at least 1)."""
+    assert_allclose(actual, desired, rtol=0, atol=digits * np.abs(desired).max(initial=1.0))
+
+
+def outputs(problem, tol=1e-10):
+    return solve(problem, tol=tol, record=NOTHING).outputs
+
+
+def own_duals(problem):
+    return DUALS[problem.model.phi.name]
+
+
+# The witness.
+
+
+def fields_of(answer):
+    response = np.stack([answer.to_noise, answer.to_features])
+    return answer.outputs, answer.feature, answer.gradient, answer.two_depth, response
+
+
+def assert_witnessed(problem, depths=(8, 16, 32, 64), accuracy=1e-4):
+    """Everything is the witness's, extrapolated, within what its table says is left, and that is at most `accuracy`."""
+    positions = (0.25, 0.5, 0.75, 1.0)
+    runs = [fields_of(discretised(problem, own_duals(problem), L, positions)) for L in depths]
+    t = solve(problem, tol=1e-8, record=Record(positions=positions, kinds=ALL_KINDS))
+    got = (t.outputs, *(getattr(t, name) for name in FIELDS))
+    assert np.abs(runs[-1][0] - t.outputs).max() > 1e-4  # the witness alone is far
+    for k, field in enumerate(got):
+        want, left = richardson([run[k] for run in runs])
+        size = np.abs(want).max(initial=1.0)
+        assert left.max() < accuracy * size
+        assert np.abs(field - want).max() < 3 * left.max() + 1e-7 * size
+
+
+@pytest.mark.parametrize("name", ["waves", "batches", "both", "erf", "cubic"])
+def test_the_witness_agrees(name):
+    assert_witnessed(SMOOTH[name])
+
+
+@pytest.mark.parametrize("name", ["classes", "logistic", "relu", "abs"])
+def test_the_witness_agrees_elsewhere(name):
+    assert_witnessed(ALL[name], accuracy=2e-3)
+
+
+def test_the_witness_is_exact_for_linear_blocks():
+    """At finite depth it is then rung 2."""
+    from limits import recurse
+
+    problem, record = CATALOGUE["both"], Record(positions=(0.25, 0.5, 0.75, 1.0), kinds=ALL_KINDS[:3])
+    one, other = discretised(problem, DUALS["linear"], 8), recurse(problem, blocks=8, record=record)
+    assert_allclose(one.outputs, other.outputs, rtol=0, atol=1e-13)
+    for got, name in zip((one.feature, one.gradient, one.two_depth), FIELDS, strict=False):
+        assert_allclose(got, getattr(other, name), rtol=0, atol=1e-13)
+
+
+# Numbers.
+
+
+def one_input(phi, a, lr, targets=(1.5, -1.5, 1.5, -1.5)):
+    """One input with a target that changes from step to step: two inputs that are alike."""
+    values, which = np.unique(targets, return_inverse=True)
+    return Problem(
+        net(phi, a), DEPTH_MUP, SGD(lr, steps=len(targets)), [[1.0]] * len(values), values[:, None], batches=which[:, None]
+    )
+
+
+REFERENCE = {
+    "sin + cos": (1.0, 0.7, [0, 1.12802, -0.18904, 0.71144], [1.7353, 3.7694, 3.1784, 3.8882]),
+    "tanh": (1.2, 1.0, [0, 1.18238, -0.11789, 0.24797], [1.6355, 3.4279, 0.9881, 0.9343]),
+    "relu": (1.0, 1.0, [0, 0.94566, -0.12294, 0.07424], [1.4061, 2.5784, 0.4912, 0.3978]),
+    "abs": (1.0, 0.7, [0, 1.04530, -0.15418, 0.28673], [1.4382, 3.2692, 1.0273, 1.1120]),
+}
+
+
+def check_reference_values(name):
+    a, lr, f, c = REFERENCE[name]
+    t = solve(one_input(name, a, lr), tol=1e-6, record=Record(positions=(1,), samples=[0]))
+    assert_allclose(t.outputs[:4, 0, 0], f, rtol=0, atol=6e-6)
+    assert_allclose(np.einsum("ttpij->t", t.feature_kernel)[:4], c, rtol=0, atol=6e-5)
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_reference_values(name):
+    check_reference_values(name)
+
+
+# Linear blocks written as nonlinear ones.
+
+
+def line(expansion=None):
+    return Nonlinearity("line", lambda z: 1.0 * z, lambda z: 0.0 * z + 1.0, (), expansion)
+
+
+LINES = {"series": line(), "closed": line({Exponential(0): (0.0, 1.0), Exponential(1j): (0.0,)})}
+
+
+@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4"), ("1/2", 1)])
+@pytest.mark.parametrize("name", ["batches", "both", "logistic"])
+@pytest.mark.parametrize("phi", LINES)
+def test_the_identity_is_linear(phi, name, alpha, gamma):
+    problem = at(CATALOGUE[name], alpha, gamma)
+    record = Record(positions=(0, 0.3, 1), kinds=ALL_KINDS[:3])
+    same = replace(problem, model=replace(problem.model, nonlinearity=LINES[phi]))
+    assert not same.model.phi.linear
+    want, got = (solve(p, tol=1e-11, record=record) for p in (problem, same))
+    for field in ("outputs", *FIELDS[:3]):
+        assert_close(getattr(got, field), getattr(want, field), 1e-10)
+
+
+def test_responses_of_the_identity_are_linear():
+    """Of one sample along one direction: those of x and delta = chi times the state along the only output direction."""
+    problem, record = CATALOGUE["single"], Record(positions=(0.2, 0.5, 1), kinds=("response",))
+    same = replace(problem, model=replace(problem.model, nonlinearity=LINES["series"]))
+    want, got = (solve(p, tol=1e-11, record=record) for p in (problem, same))
+    chi = want.outputs[:, 0, 0] - 1
+    chi[-1] = 0
+    assert_close(got.response[0, ..., 0, 0] * chi[:, None, None], want.response[0, ..., 0, 0], 1e-10)
+    assert_close(got.response[1, ..., 0, 0], want.response[1, ..., 0, 0] * chi[:, None, None, None], 1e-10)
+
+
+# Initialization and the first step, as ODEs of scalars.
+
+TIGHT = {"method": "DOP853", "rtol": 1e-12, "atol": 1e-13}
+
+
+def two_of(phi):
+    """V and V_c of phi, by closed forms of this file's own or by quadrature."""
+    if phi.name in DUALS:
+        return DUALS[phi.name]
+    if phi.homogeneous:
+        b, k = (float(phi.phi(np.array(1.0)) + s * phi.phi(np.array(-1.0))) / 2 for s in (1, -1))
+        return kinked(b, k)
+    return quadrature(phi.phi, phi.derivative, phi.derivative, phi.derivative, spacing=0.12, end=9.0)
+
+
+def entries(matrix):
+    return matrix[np.triu_indices(len(matrix))]
+
+
+def full(values, size):
+    out = np.zeros((size, size))
+    out[np.triu_indices(size)] = values
+    return out + np.triu(out, 1).T
+
+
+def initial_kernels(duals, a, C0, chi, positions):
+    """dC0/dp = a^2 V(C0) from 0 and -dC1/dp = a^2 V_c(C0) C1 from 1, by scipy."""
+    n, rows = len(C0), np.triu_indices(len(C0))
+
+    def dual(values):
+        C = full(values, n)
+        u = np.diagonal(C)
+        return duals(u[rows[0]], u[rows[1]], C[rows])
+
+    x = solve_ivp(lambda p, y: a**2 * dual(y).V, (0, 1), entries(C0), dense_output=True, **TIGHT).sol
+    d = solve_ivp(lambda p, y: -(a**2) * dual(x(p)).V_c * y, (1, 0), entries(chi), dense_output=True, **TIGHT).sol
+    return (np.array([full(k(p), n) for p in positions]) for k in (x, d))
+
+
+GROWING = {"exp", "square", "cube", "linear + 0.1*cube"}
+
+
+@pytest.mark.parametrize("name", [*sorted(set(NAMED) - {"power"}), "sin + cos", "linear + 0.1*cube"])
+def test_initial_kernels(name):
+    phi = nonlinearity(name)
+    a, size = (0.4, 0.7) if name in GROWING else (1.1, 1.0)
+    xi, y, positions = size * XI[:2], Y[:2], (0.0, 0.3, 1.0)
+    problem = Problem(net(phi, a), DEPTH_MUP, SGD(0.5, steps=1), xi, y)
+    t = solve(problem, tol=1e-10, record=Record(positions=positions, kinds=("feature", "gradient"), steps=[0]))
+    want = initial_kernels(two_of(phi), a, xi @ xi.T / 2, y @ y.T / 4, positions)
+    for got, kernel in zip((t.feature_kernel, t.gradient_kernel), want, strict=True):
+        assert_allclose(got[0, 0], kernel, rtol=1e-9, atol=1e-10)
+
+
+def first_update(problem):
+    r"""f_1 of all samples and C0_10, C0_11 at p = 1, derived by hand and integrated by scipy.
+
+    delta_0(q < p) carries the noise dB~_0(p) and is not yet coupled to anything: R0_ij = J_ij = int F_ij + what a trained U
+    adds at 0, hence J' = a^2 (J - lr C0_10) V_c(C0_10). x_0 and delta_0 are independent and E delta_j(p) delta_k(q < p) =
+    C1_jk(p), so that E delta_0 x_1^T = C1 J^T and
+
+        C0_10' = a^2 V(C0_10),    C0_11' = a^2 V(C0_11) + F C1 J^T + J C1 F^T,    f_1 = J(1) chi - lr_V C0_10(1) chi.
+    """
+    duals, a2, xi = own_duals(problem), problem.model.multiplier**2, problem.evaluated
+    batch, sgd = np.unique(problem.batch(0)), problem.optimizer
+    lr, lr_u, lr_v = (sgd.schedule(which)[0] for which in ("lr", "input_lr", "output_lr"))
+    P, G = problem.n_samples, xi @ xi.T / problem.d_in
+    f0 = np.zeros_like(problem.targets)
+    chi = (problem.loss_function.derivative(f0, problem.targets) * problem.batch_share(0)[:, None])[batch]
+    n, m = len(xi), len(batch)
+
+    def dual(C, D, E):
+        return duals(np.diagonal(C)[:, None], np.diagonal(D)[None, :], E)
+
+    def initial(p, y):
+        C = y.reshape(m, m)
+        return a2 * dual(C, C, C).V.ravel()
+
+    old = solve_ivp(initial, (0, 1), G[np.ix_(batch, batch)].ravel(), dense_output=True, **TIGHT).sol
+
+    def back(p, y):
+        C = old(p).reshape(m, m)
+        return -a2 * dual(C, C, C).V_c.ravel() * y
+
+    C1 = solve_ivp(back, (1, 0), (chi @ chi.T).ravel(), dense_output=True, **TIGHT).sol
+
+    def change(p, y):
+        C, c, J = (part.reshape(n, -1) for part in np.split(y, [n * n, n * n + n * m]))
+        new, between = dual(C, C, C), dual(C, old(p).reshape(m, m), c)
+        F = a2 * (J - lr * c) * between.V_c
+        mixed = F @ C1(p).reshape(m, m) @ J.T
+        return np.concatenate([(a2 * new.V + mixed + mixed.T).ravel(), a2 * between.V.ravel(), F.ravel()])
+
+    J = -lr_u * G[:, batch]
+    C = G + J @ C1(0.0).reshape(m, m) @ J.T
+    end = solve_ivp(change, (0, 1), np.concatenate([C.ravel(), G[:, batch].ravel(), J.ravel()]), **TIGHT).y[:, -1]
+    C, c, J = (part.reshape(n, -1) for part in np.split(end, [n * n, n * n + n * m]))
+    assert n >= P
+    return (J - lr_v * c) @ chi, c, C
+
+
+@pytest.mark.parametrize("name", ["waves", "batches", "both", "erf", "cubic", "relu", "abs"])
+def test_first_update(name):
+    problem = ALL[name]
+    f, c, C = first_update(problem)
+    t = solve(problem, tol=1e-10, record=Record(positions=(1,), steps=[0, 1]))
+    assert_allclose(t.outputs[1], f, rtol=0, atol=2e-9)
+    assert_allclose(t.feature_kernel[1, 0, 0][:, np.unique(problem.batch(0))], c, rtol=0, atol=2e-9)
+    assert_allclose(t.feature_kernel[1, 1, 0], C, rtol=0, atol=2e-9)
+
+
+# Resolution and error estimate.
+
+
+def on_panels(problem, panels, record=NOTHING):
+    return nonlinear_level(problem, panels, record, 1, lambda t: None)
+
+
+def graded(levels=6, ratio=6.0, top=4):
+    """Panels that narrow towards p = 0."""
+    edges = np.linspace(0, 1, top + 1)
+    return np.concatenate([[0.0], edges[1] * ratio ** -np.arange(levels, 0, -1.0), edges[1:]])
+
+
+@pytest.mark.parametrize("name", ["waves", "batches", "both", "erf", "cubic"])
+def test_error_falls_spectrally(name):
+    """At least tenfold for two more nodes on each of 4 panels, down to 1e-11."""
+    edges = np.linspace(0, 1, 5)
+    want = on_panels(SMOOTH[name], Panels.uniform(8, 11)).outputs
+    error = [np.abs(on_panels(SMOOTH[name], Panels(edges, order)).outputs - want).max() for order in (3, 5, 7)]
+    assert error[0] > 1e-11
+    for coarse, fine in pairwise(error):
+        assert fine < max(coarse / 10, 1e-11)
+
+
+@pytest.mark.parametrize("name", KINKED)
+def test_error_falls_spectrally_on_graded_panels(name):
+    want = on_panels(KINKED[name], Panels(graded(top=8), 10)).outputs
+    error = [np.abs(on_panels(KINKED[name], Panels(graded(), order)).outputs - want).max() for order in (4, 6, 8)]
+    assert error[0] > 1e-11
+    for coarse, fine in pairwise(error):
+        assert fine < max(coarse / 10, 1e-10)
+
+
+def test_error_falls_to_the_floor_of_series():
+    problem = HERMITE["logistic"]
+    want = on_panels(problem, Panels.uniform(4, 8)).outputs
+    error = [np.abs(on_panels(problem, Panels.uniform(2, order)).outputs - want).max() for order in (3, 5, 7)]
+    for coarse, fine in pairwise(error):
+        assert fine < max(coarse / 10, 10 * problem.model.phi.accuracy)
+
+
+@pytest.mark.parametrize("name", ["batches", "both", "erf", "relu", "abs"])
+@pytest.mark.parametrize("tol", [1e-2, 1e-5, 1e-8])
+def test_error_is_honest(name, tol):
+    """The true error is at most three times the stated one, and the tolerance is met."""
+    problem = ALL[name]
+    fine = Panels(graded(top=8), 10) if name in KINKED else Panels.uniform(8, 11)
+    record = Record(positions=(0, 0.5, 1), kinds=("feature", "gradient"))
+    want, t = on_panels(problem, fine, record), solve(problem, tol=tol, record=record)
+    true, said = (np.linalg.norm(e, axis=(1, 2)) for e in (t.outputs - want.outputs, t.error))
+    assert np.all(true <= 3 * said + 1e-10)
+    assert_close(t.outputs, want.outputs, 3 * tol)
+    for field in FIELDS[:2]:
+        assert_close(getattr(t, field), want.kernels[field], 3 * tol)
+
+
+# The same problem written in another way.
+
+
+@pytest.mark.parametrize("name", ["waves", "both", "relu"])
+@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
+def test_invariances(name, alpha, gamma):
+    """Samples in another order, inputs turned in more dimensions."""
+    problem = at(ALL[name], alpha, gamma)
+    rng = np.random.default_rng(8)
+    order, d = rng.permutation(problem.n_samples), problem.d_in
+    turn = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    batches = None if problem.batches is None else [np.argsort(order)[b][::-1] for b in problem.batches]
+
+    def moved(x):
+        return None if x is None else np.pad(x @ turn, ((0, 0), (0, 1))) * np.sqrt((d + 1) / d)
+
+    same = replace(
+        problem,
+        inputs=moved(problem.inputs[order]),
+        targets=problem.targets[order],
+        batches=batches,
+        probes=moved(problem.probes),
+    )
+    one, other = outputs(problem), outputs(same)
+    order = np.append(order, np.arange(problem.n_samples, one.shape[1]))
+    assert_close(other, one[:, order], 1e-9)
+
+
+@pytest.mark.parametrize("name", ["waves", "relu", "abs"])
+@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
+def test_a_sample_twice_is_a_sample(name, alpha, gamma):
+    """Two copies with half of its weight, in the data or in the batch."""
+    problem = replace(at(ALL[name], alpha, gamma), batches=None)
+    n = problem.n_samples
+    twice = replace(problem, inputs=np.tile(problem.inputs, (2, 1)), targets=np.tile(problem.targets, (2, 1)))
+    again = replace(problem, batches=[np.tile(np.arange(n), 2)] * problem.steps)
+    want = outputs(problem)
+    got = outputs(twice)
+    assert_close(got[:, :n], want[:, :n], 1e-9)
+    assert_close(got[:, n : 2 * n], want[:, :n], 1e-9)
+    assert_close(got[:, 2 * n :], want[:, n:], 1e-9)
+    assert_close(outputs(again), want, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["waves", "both", "relu"])
+@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
+def test_probes_are_samples_that_are_not_trained(name, alpha, gamma):
+    """A probe that is an input has its output, and influences nothing; a direction of no sample can be added."""
+    problem = replace(at(ALL[name], alpha, gamma), probes=None)
+    alone = outputs(problem)
+    rng = np.random.default_rng(4)
+    probes = np.concatenate([problem.inputs, 3 * rng.standard_normal((2, problem.d_in))])
+    seen = outputs(replace(problem, probes=probes))
+    n = problem.n_samples
+    assert_close(seen[:, :n], alone, 1e-9)
+    assert_close(seen[:, n : 2 * n], alone, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["waves", "relu"])
+def test_many_probes_are_each_of_them(name):
+    problem = ALL[name]
+    probes = np.random.default_rng(3).standard_normal((200, 2))
+    many = outputs(replace(problem, probes=probes))[:, problem.n_samples :]
+    few = outputs(replace(problem, probes=probes[[7, 120, 199]]))[:, problem.n_samples :]
+    assert_close(many[:, [7, 120, 199]], few, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["batches", "both", "relu"])
+@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
+def test_a_prefix_is_the_beginning(name, alpha, gamma):
+    problem = at(ALL[name], alpha, gamma)
+    assert_close(outputs(problem.prefix(2)), outputs(problem)[:3], 1e-9)
+
+
+RECORDS = (
+    Record(positions=(0.123, 0.5)),
+    Record(positions=(1, 0.7, 0.123), kinds=ALL_KINDS),
+    Record(positions=(0, 0.123), steps=[1, 2], samples=[1], kinds=("feature", "gradient")),
+    Record(positions=tuple(np.linspace(0, 1, 21))),
+)
+
+
+@pytest.mark.parametrize("name", ["both", "relu"])
+@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
+def test_what_is_recorded_moves_nothing(name, alpha, gamma):
+    problem = at(ALL[name], alpha, gamma)
+    runs = [solve(problem, tol=1e-10, record=record) for record in RECORDS]
+    for run in runs:
+        assert_close(run.outputs, outputs(problem), 1e-9)
+    kernel = runs[1].feature_kernel
+    assert_close(runs[0].feature_kernel[:, :, 0], kernel[:, :, 2], 1e-8)
+    assert_close(runs[2].feature_kernel[:, :, 1, 0, 0], kernel[1:3, 1:3, 2, 1, 1], 1e-8)
+    assert_close(runs[2].gradient_kernel[:, :, 1, 0, 0], runs[1].gradient_kernel[1:3, 1:3, 2, 1, 1], 1e-8)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
+def test_kernels_are_covariances(name, alpha, gamma):
+    problem = at(ALL[name], alpha, gamma)
+    t = solve(problem, tol=1e-9, record=Record(positions=(0, 0.3, 1), kinds=ALL_KINDS[:3]))
+    for kernel in (t.feature_kernel, t.gradient_kernel):
+        k, _, m, s, _ = kernel.shape
+        for matrix in kernel.transpose(2, 0, 3, 1, 4).reshape(m, k * s, k * s):
+            assert_close(matrix, matrix.T, 1e-10)
+            assert np.linalg.eigvalsh(matrix)[0] > -1e-9 * np.abs(matrix).max(initial=1.0)
+    k, s = t.two_depth_kernel.shape[0], t.two_depth_kernel.shape[-1]
+    joint = t.two_depth_kernel.transpose(2, 0, 4, 3, 1, 5).reshape(3 * k * s, 3 * k * s)
+    assert_close(joint, joint.T, 1e-10)
+    assert np.linalg.eigvalsh(joint)[0] > -1e-8 * np.abs(joint).max()
+    for m in range(3):
+        assert_close(t.two_depth_kernel[:, :, m, m], t.feature_kernel[:, :, m], 1e-9)
+    assert not t.gradient_kernel[problem.steps].any()
+
+
+# Extremes.
+
+EVERY = ("sin + cos", "relu", "abs", "erf")
+
+
+@pytest.mark.parametrize("phi", EVERY)
+@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
+def test_an_input_of_zero_only_takes_weight(phi, alpha, gamma):
+    alone = at(Problem(net(phi), DEPTH_MUP, SGD(0.4, steps=3), [[1.0, 0.5]], [[0.8]]), alpha, gamma)
+    both = replace(alone, inputs=[[0.0, 0.0], [1.0, 0.5]], targets=[[0.7], [0.8]], optimizer=SGD(0.8, steps=3))
+    got = outputs(both)
+    assert_allclose(got[:, 0], 0, rtol=0, atol=1e-10)
+    assert_close(got[:, 1], outputs(alone)[:, 0], 1e-9)
+
+
+@pytest.mark.parametrize("phi", EVERY)
+def test_opposite_inputs(phi):
+    problem = Problem(net(phi, 0.8), DEPTH_MUP, SGD(0.7, steps=2), [[1.0, 0.3], [-1.0, -0.3]], [[0.8], [0.5]])
+    assert_witnessed(problem, accuracy=2e-3)
+
+
+@pytest.mark.parametrize("phi", EVERY)
+@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
+def test_steps_of_rate_zero_change_nothing(phi, alpha, gamma):
+    """Features of several steps then coincide at every depth."""
+    few = Problem(net(phi), at(CATALOGUE["single"], alpha, gamma).parametrization, SGD([0.5, 0.4], steps=2), XI[:2], Y[:2])
+    more = replace(few, optimizer=SGD([0.0, 0.5, 0.0, 0.0, 0.4], steps=5))
+    want, got = outputs(few), outputs(more)
+    assert_close(got, want[[0, 0, 1, 1, 1, 2]], 1e-9)
+
+
+@pytest.mark.parametrize("phi", EVERY)
+@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
+def test_targets_that_are_outputs(phi, alpha, gamma):
+    """Nothing to learn: gradients are exactly zero."""
+    problem = at(Problem(net(phi), DEPTH_MUP, SGD(0.7, steps=3), XI[:2], 0 * Y[:2]), alpha, gamma)
+    t = solve(problem, tol=1e-9, record=Record(positions=(0, 1), kinds=("feature", "gradient")))
+    assert_allclose(t.outputs, 0, rtol=0, atol=1e-13)
+    assert_allclose(t.gradient_kernel, 0, rtol=0, atol=1e-13)
+    assert_close(t.feature_kernel[3, 3], t.feature_kernel[0, 0], 1e-9)
+
+
+@pytest.mark.parametrize("phi", EVERY)
+def test_one_sample_has_nothing_to_learn_yet(phi):
+    """Its gradient is exactly zero at the first step, not later."""
+    problem = Problem(net(phi, 0.8), DEPTH_MUP, SGD(0.7, steps=2), XI[:2], [[0.0], [0.9]])
+    assert_witnessed(problem, accuracy=2e-3)
+
+
+@pytest.mark.parametrize("phi", ["sin + cos", "relu", "tanh"])
+def test_without_updates(phi):
+    problem = Problem(net(phi), DEPTH_MUP, SGD(1.0, steps=0), XI, Y)
+    t = solve(problem, tol=1e-9, record=Record(kinds=ALL_KINDS))
+    assert_array_equal(t.outputs, np.zeros((1, 3, 1)))
+    trained = solve(replace(problem, optimizer=SGD(1.0, steps=1)), tol=1e-9)
+    assert_close(t.feature_kernel[0, 0], trained.feature_kernel[0, 0], 1e-8)
+
+
+@pytest.mark.parametrize("phi", ["sin + cos", "relu", "tanh"])
+@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", 1), ("3/4", "3/4"), (1, 1)])
+def test_frozen_blocks_leave_everything_at_initialization(phi, alpha, gamma):
+    problem = at(Problem(net(phi), DEPTH_MUP, SGD(0.9, steps=2), XI, Y), alpha, gamma)
+    t = solve(problem, tol=1e-9)
+    assert_allclose(t.outputs, 0, rtol=0, atol=1e-12)
+    first = t.feature_kernel[0, 0]
+    assert_close(t.feature_kernel, np.broadcast_to(first, t.feature_kernel.shape), 1e-8)
+    if alpha != "1/2":
+        assert_close(first, np.broadcast_to(XI @ XI.T / 2, first.shape), 1e-12)
+
+
+@pytest.mark.parametrize("phi", EVERY)
+def test_small_multipliers_and_rates_are_a_kernel_regression(phi):
+    """Relative accuracy, however small: f_1 = lr a^2 y times the integral of V_c C0 times the growth of delta."""
+    for a, lr in ((1e-3, 1.0), (1.0, 1e-6), (1e-4, 1e3)):
+        problem = Problem(net(phi, a), DEPTH_MUP, SGD(lr, steps=2), [[1.0]], [[1.0]])
+        f, _, _ = first_update(problem)
+        got = outputs(problem)
+        assert_allclose(got[1, 0, 0], f[0, 0], rtol=1e-6, atol=0)
+        if f[0, 0] < 1e-3:
+            assert_allclose(got[2, 0, 0], 2 * f[0, 0], rtol=3 * f[0, 0] + 1e-6, atol=0)
+
+
+def wild(phi, a, lr, alpha="1/2", gamma="1/2", **more):
+    return at(Problem(net(phi, a), DEPTH_MUP, SGD(lr, steps=3), XI[:2], Y[:2], **more), alpha, gamma)
+
+
+SENTENCES = (UnresolvedError, DivergedError, ToleranceWarning, ValueError)
+
+
+def right_or_said(problem, tol=1e-5):
+    """A sentence, or an answer that a much finer resolution confirms; -> whether there was an answer."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ToleranceWarning)
+        try:
+            got = solve(problem, tol=tol, record=NOTHING)
+        except SENTENCES as said:
+            assert len(str(said)) > 30
+            return False
+    fine = solve(problem, tol=1e-8, record=Record(positions=tuple(np.linspace(0, 1, 25)), samples=[0])).outputs
+    assert_close(got.outputs, fine, 3 * tol)
+    return True
