@@ -120,13 +120,13 @@ LONG = SGD([0.5, 0.2, 0.0, 0.4] * 5, steps=20, input_lr=[0.3, 0.0, 0.0, 0.2] * 5
 @pytest.mark.parametrize("form", ["post", "pre"])
 @pytest.mark.parametrize("rows", [1, 5, 16])
 def test_absorbed_updates_are_the_pending_ones(sgd, form, rows, monkeypatch):
-    """One row (but as many as a step needs) is the textbook: every matrix and velocity is rewritten at every step."""
+    """At once, after so many rows, and (but for momentum and many steps) never."""
     problem = Problem(ResNet("tanh", form=form), DEPTH_MUP, sgd, XI, Y2, batches=BATCHES * 5)
-    pending = run(problem, seeds=2, record=EVERYTHING)
+    at_once = run(problem, seeds=2, record=EVERYTHING)
+    monkeypatch.setattr(ensemble, "pays_to_absorb", lambda sent, width: False)
+    assert_same(run(problem, seeds=2, record=EVERYTHING), at_once)
     monkeypatch.setattr(ensemble, "capacity", lambda updates, rank, width, momentum: max(rank, rows))
-    assert_same(run(problem, seeds=2, record=EVERYTHING), pending)
-    monkeypatch.setattr(ensemble, "pays_to_absorb", lambda sent, width: True)
-    assert_same(run(problem, seeds=2, record=EVERYTHING), pending)
+    assert_same(run(problem, seeds=2, record=EVERYTHING), at_once)
 
 
 @pytest.mark.parametrize("form", ["post", "pre"])
@@ -347,6 +347,16 @@ def wrong_slope(monkeypatch):
     monkeypatch.setattr(nonlinear.NonlinearTraining, "__init__", init)
 
 
+def wrong_pending(monkeypatch):
+    monkeypatch.setattr(ensemble, "pays_to_absorb", lambda sent, width: False)
+    more(blocks.Blocks, "_updated")(monkeypatch)
+
+
+def wrong_absorbed(monkeypatch):
+    right = library.Library.add_product
+    monkeypatch.setattr(library.Library, "add_product", lambda self, matrix, a, b: right(self, matrix, 1.01 * a, b))
+
+
 def wrong_mean(monkeypatch):
     monkeypatch.setattr(nonlinear.Post, "_centred", lambda self, rows: rows - 1.01 * rows.mean(-1, keepdims=True))
 
@@ -368,7 +378,8 @@ FAULTS = {
     "mean": wrong_mean,
     "mean in the backward pass": wrong_backward_mean,
     "loss derivative": more(network.Ends, "chi"),
-    "pending update": more(blocks.Blocks, "_updated"),
+    "pending update": wrong_pending,
+    "absorbed update": wrong_absorbed,
 }
 
 
