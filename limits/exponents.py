@@ -5,6 +5,7 @@ largest of several: products add exponents, sums take the larger one. Two facts 
 probability there is: centred independent terms give $L^{1/2}$ times one of them [D1.2], aligned terms $L$ times [D1.3].
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,15 +18,34 @@ Number = int | str | Fraction
 _FAMILIES = ("alpha", "gamma", "beta")
 
 
+MOST_DIGITS = 100
+"""Of a number that is read from text, above and below the bar: sums of such fractions can still be printed."""
+
+
+def parsed(text: str, name: str = "an exponent") -> Fraction:
+    """The fraction that a text says, with a hyphen or a typographic minus sign.
+
+    Raises:
+        ValueError: it says none, or one that would fill pages.
+
+    >>> print(parsed("−3/4"), parsed("0.5"))
+    -3/4 1/2
+    """
+    shown = repr(text) if len(text) <= MOST_DIGITS else f"{text[:20]!r} and {len(text) - 20} characters more"
+    if len(text) > 3 * MOST_DIGITS or re.search(r"e[-+]?0*[1-9]\d\d", text, re.IGNORECASE):
+        raise ValueError(f"{name} must be a fraction of at most {MOST_DIGITS} digits, got the text {shown}")
+    try:
+        return Fraction(text.replace("−", "-"))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f'{name} must be a fraction, got the text {shown}: write it like "1/2"') from None
+
+
 def _fraction(value: object) -> Fraction:
     if type(value) is Fraction:
         return value
     if isinstance(value, bool) or not isinstance(value, str | Rational):
         raise TypeError(f'an exponent must be exact, got {value!r}: write it as a Fraction, or as text like "1/2"')
-    try:
-        return Fraction(value) if isinstance(value, str) else Fraction(int(value.numerator), int(value.denominator))
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f'an exponent must be a fraction, got the text {value!r}: write it like "1/2"') from None
+    return parsed(value) if isinstance(value, str) else Fraction(int(value.numerator), int(value.denominator))
 
 
 def _place(name: str) -> tuple[int, str, int, str]:

@@ -2,32 +2,49 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import prod
+from math import log10, prod
 from numbers import Integral, Rational, Real
 
-from limits.exponents import Order
+from limits.exponents import MOST_DIGITS, Order, parsed
 
 Exact = int | str | float | Rational
 """What an exponent may be written as; stored as `Fraction`."""
 
 LARGEST_DENOMINATOR = 64
+DEEPEST = 12
+"""Layers of a block; its expansion in `limits.regimes` has 2^k terms."""
+
+
+def whole_depth(block_depth: object) -> int:
+    """`block_depth`, if it is one."""
+    if isinstance(block_depth, bool) or not isinstance(block_depth, Integral) or not 1 <= int(block_depth) <= DEEPEST:
+        raise ValueError(f"block_depth must be a whole number between 1 and {DEEPEST}, got {block_depth!r}")
+    return int(block_depth)
 
 
 def exact(value: object, name: str) -> Fraction:
     """Return `value` as a `Fraction`, refusing what is not exactly one.
 
     Raises:
-        ValueError: a float that is not exactly a fraction with denominator <= 64, or text that is no fraction.
+        ValueError: a float that is not exactly a fraction with denominator <= 64, text that is no fraction, or a number of
+            more than 100 digits.
         TypeError: anything that is not a number or text.
 
     >>> exact("1/3", "alpha"), exact(0.25, "alpha")
     (Fraction(1, 3), Fraction(1, 4))
     """
-    if isinstance(value, str):
-        try:
-            return Fraction(value)
-        except (ValueError, ZeroDivisionError):
-            raise ValueError(f'{name} must be a fraction, got the text {value!r}: write it like "1/2"') from None
+    fraction = parsed(value, name) if isinstance(value, str) else _number(value, name)
+    if (digits := _digits(fraction)) > MOST_DIGITS:
+        raise ValueError(f"{name} must be a fraction of at most {MOST_DIGITS} digits, got one of about {digits}")
+    return fraction
+
+
+def _digits(fraction: Fraction) -> int:
+    """The length of the numerator or the denominator, whichever is longer; too long by one at times."""
+    return int(max(abs(fraction.numerator), fraction.denominator).bit_length() * log10(2)) + 1
+
+
+def _number(value: object, name: str) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f'{name} must be a fraction, got {value!r}: write it like "1/2" or Fraction(1, 2)')
     if isinstance(value, Integral):
@@ -91,12 +108,13 @@ class Parametrization:
         """(alpha, the gammas, the betas) of a block with `block_depth` layers; what is tied is repeated.
 
         Raises:
-            ValueError: exponents were given for another number of layers.
+            ValueError: exponents were given for another number of layers, or that is no whole number between 1 and 12.
 
         >>> Parametrization(1, 0, ("1/2", 0)).layers(2)[2]
         (Fraction(1, 2), Fraction(0, 1))
         """
-        return Fraction(self.alpha), self._each("gamma", block_depth), self._each("initial", block_depth)
+        depth = whole_depth(block_depth)
+        return Fraction(self.alpha), self._each("gamma", depth), self._each("initial", depth)
 
     def _each(self, name: str, block_depth: int) -> tuple[Fraction, ...]:
         value = getattr(self, name)
@@ -125,6 +143,13 @@ class Parametrization:
         r"""$\alpha - \gamma$: the raw SGD learning rate of a one-layer block is $\eta L^{\alpha-\gamma}$."""
         alpha, gamma, _ = self.single()
         return alpha - gamma
+
+
+def checked(parametrization: object) -> Parametrization:
+    """`parametrization`, if it is one."""
+    if not isinstance(parametrization, Parametrization):
+        raise TypeError(f"parametrization must be a Parametrization, got {parametrization!r}: write Parametrization(1, 0)")
+    return parametrization
 
 
 def _text(value: object) -> str:
@@ -176,14 +201,15 @@ def raw_exponents(parametrization: Parametrization, optimizer: str = "sgd", bloc
         block_depth: $k$, layers in a block.
 
     Raises:
-        ValueError: another optimizer, or exponents for another number of layers.
+        ValueError: another optimizer, exponents for another number of layers, or a block depth that is none.
+        TypeError: anything but a `Parametrization`.
 
     Source: TP6, Table 1 and Def. 6.1; for $k \ge 2$ the division by the other layers' initial sizes is ours.
 
     >>> [(name, str(raw_exponents(DEPTH_MUP, name).lr[0])) for name in ("sgd", "adam")]
     [('sgd', '0'), ('adam', '-1/2')]
     """
-    alpha, gammas, _ = parametrization.layers(block_depth)
+    alpha, gammas, _ = checked(parametrization).layers(block_depth)
     scales = _scales(optimizer)
     sizes = gradients(parametrization, block_depth)
     rates = (Order(-gamma) / size if scales else Order(-gamma) for gamma, size in zip(gammas, sizes, strict=True))
@@ -213,12 +239,12 @@ def gradients(parametrization: Parametrization, block_depth: int = 1) -> tuple[O
     >>> gradients(Parametrization(1, 0, (0, "1/2")), 2)
     (Order(Affine(-3/2)), Order(Affine(-1)))
     """
-    alpha, _, betas = parametrization.layers(block_depth)
-    others = [betas[:i] + betas[i + 1 :] for i in range(block_depth)]
+    alpha, _, betas = checked(parametrization).layers(block_depth)
+    others = [betas[:i] + betas[i + 1 :] for i in range(len(betas))]
     return tuple(prod((Order(-beta) for beta in rest), start=Order(-alpha)) for rest in others)
 
 
-def _scales(optimizer: str) -> bool:
-    if optimizer not in OPTIMIZERS:
+def _scales(optimizer: object) -> bool:
+    if not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
     return OPTIMIZERS[optimizer]

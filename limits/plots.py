@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from limits.compare import Ladder, PowerLaw
+from limits.parametrization import exact
 from limits.regimes import PhaseDiagram
 from limits.regimes.diagram import Box, corners
 from limits.trajectory import Trajectory
@@ -232,7 +233,7 @@ SHADES = {
 BOX: Box = ((0, "3/2"), ("-1/2", 1))
 NAMED = (
     ("Depth-µP:\nfeature learning and diverse", ("1/2", "1/2"), (11, 2)),
-    ("CompleteP,\nneural ODE", (1, 0), (8, 3)),
+    ("CompleteP,\nneural ODE", (1, 0), (7, 6)),
     ("multiplier $L^{-1/2}$,\nAdam unchanged", ("1/2", 0), (8, -3)),
     ("nothing scaled", (0, 0), (7, -3)),
 )
@@ -245,10 +246,15 @@ def phase_diagram(axes: Any, diagram: PhaseDiagram, measured: Mapping[tuple[Any,
     On the lines a sum over depth is $\Theta(1)$: of the initial branches at $\alpha = 1/2$, of the updates on the others.
 
     Args:
-        axes: where to draw.
+        axes: where to draw; the labels need a square of about five inches, as in `phases`.
         diagram: of `limits.phase_diagram`.
         measured: measured exponents at points (alpha, gamma), to write beside them.
+
+    Raises:
+        TypeError: anything but a `PhaseDiagram`.
     """
+    if not isinstance(diagram, PhaseDiagram):
+        raise TypeError(f"diagram must be a PhaseDiagram, got {diagram!r}: write phase_diagram(block_depth=2)")
     for name, pieces in diagram.regions:
         for piece in pieces:
             _piece(axes, name, np.array(corners(piece, BOX), float))
@@ -259,12 +265,12 @@ def phase_diagram(axes: Any, diagram: PhaseDiagram, measured: Mapping[tuple[Any,
     for name, place, offset in NAMED:
         _point(axes, diagram, name, place, offset)
     for (alpha, gamma), values in (measured or {}).items():
-        at = float(Fraction(alpha)), float(Fraction(gamma))
+        at = float(exact(alpha, "alpha")), float(exact(gamma, "gamma"))
         axes.plot(*at, "o", ms=4.5, mfc="white", mec=DEEP, mew=0.9, zorder=6)
         text = ", ".join(f"{v:+.2f}".replace("-", "−") for v in values)
-        axes.annotate(
-            text, at, (0, -5), textcoords="offset points", fontsize=6, ha="center", va="top", zorder=7, path_effects=_halo()
-        )
+        offset, ha, va = ((-5, -1), "right", "center") if at[0] > west else ((5, 3), "left", "bottom")
+        words = {"fontsize": 6, "ha": ha, "va": va, "zorder": 7, "path_effects": _halo()}
+        axes.annotate(text, at, offset, textcoords="offset points", **words)
     k = diagram.block_depth
     title = "blocks of one layer" if k == 1 else rf"blocks of {k} layers, one $\gamma$ for all"
     axes.set(xlim=(west, east), ylim=(south, north), aspect="equal")
@@ -317,11 +323,11 @@ def _lines(axes: Any, k: int) -> None:
     meaning, name = words | {"fontsize": 7.5}, words | {"fontsize": 9, "weight": "bold"}
     axes.text(0.478, 0.98, r"$\alpha = 1/2$: initial noise is $\Theta(1)$", rotation=90, ha="right", **meaning)
     axes.text(0.63, 0.405, r"$\alpha + \gamma = 1$: updates are $\Theta(1)$", rotation=-45, **meaning)
-    axes.text(0.66, 0.225, "redundant", rotation=-45, color=SHADES["redundant"][0], **name)
+    axes.text(0.675, 0.205, "redundant", rotation=-45, color=SHADES["redundant"][0], **name)
     slope, run = -np.degrees(np.arctan(1 / k)), np.array([1.0, -1 / k])
     up = 0.03 * np.array([1 / k, 1.0]) / np.hypot(1, 1 / k)
     sums = r"$\alpha + \gamma = 1$" if k == 1 else rf"$\alpha + {k}\gamma = 1$, jointly"
-    axes.text(*([1, 0] + 0.2 * run + up), sums, rotation=slope, **meaning)
+    axes.text(*([1, 0] + 0.21 * run + up), sums, rotation=slope, **meaning)
     axes.text(*([1, 0] + 0.12 * run - 2.9 * up), "unfaithful", rotation=slope, color=UNFAITHFUL, **name)
 
 

@@ -5,14 +5,14 @@ with SGD, whose gradient brings the other $L^{-1/2}$, but $(1/2, 0)$ with Adam, 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from limits.exponents import Order
+from limits.exponents import MOST_DIGITS, Order, parsed
 from limits.inequalities import Polyhedron
-from limits.parametrization import DEPTH_MUP, NEURAL_ODE, OPTIMIZERS, Parametrization, effective, raw_exponents
+from limits.parametrization import DEPTH_MUP, NEURAL_ODE, OPTIMIZERS, Parametrization, effective, raw_exponents, whole_depth
 from limits.regimes import Regime, classify, phase_diagram
 from limits.regimes.diagram import corners
 
@@ -78,6 +78,9 @@ class Recipe:
             lines.append(f"repair: {fixed.text}  is  {becomes}: {known or fixed.regime.name}")
         return "\n".join(lines)
 
+    def _repr_markdown_(self) -> str:
+        return f"```text\n{self}\n```"
+
     def _reading(self) -> Iterator[str]:
         raw = raw_exponents(self.parametrization, self.optimizer, self.regime.block_depth)
         gradient, epsilon = raw.gradient[0], raw.epsilon
@@ -85,8 +88,10 @@ class Recipe:
             yield f"{self.optimizer} multiplies the gradient, Theta({_power(gradient)}): updates are Theta({_update(raw)})"
         else:
             yield f"{self.optimizer} divides out the size of the gradient: updates are Theta({_update(raw)})"
-        if epsilon is not None and epsilon[0]:
+        if epsilon is not None and epsilon[0] < 0:
             yield f"its epsilon must shrink like the gradient, {_power(epsilon[0])}, or it takes over in deep networks"
+        if epsilon is not None and epsilon[0] > 0:
+            yield f"its epsilon must grow like the gradient, {_power(epsilon[0])}, or it no longer counts in deep networks"
 
     def to_json(self) -> dict[str, Any]:
         """The recipe, its exponents, its regime and its repair, in terms of JSON."""
@@ -127,19 +132,19 @@ def decode(recipe: str | Mapping[str, Any]) -> Recipe:
       adam divides out the size of the gradient: updates are Theta(1)
       its epsilon must shrink like the gradient, L^(-1/2), or it takes over in deep networks
     unstable during training
-      1/2 - alpha = 0               blocks add up like independent noise to Theta(1)          [D1.2]
-      1 - alpha - gamma = 1/2 > 0   updates add up to L^(1/2)                                 [D1.3]
-      gamma = 0                     the update of one block's preactivation is Theta(1)       [D3.4]
+      1/2 - alpha = 0               blocks add up like independent noise to Theta(1)      [D1.2]
+      1 - alpha - gamma = 1/2 > 0   updates add up to L^(1/2)                             [D1.3]
+      gamma = 0                     the update of one block's preactivation is Theta(1)   [D3.4]
     repair: multiplier=L^(-1/2) lr=L^(-1/2) optimizer=adam  is  alpha = 1/2, gamma = 1/2: Depth-µP
     >>> decode("multiplier=L^-1/2 lr=1 optimizer=sgd").known_as
     'Depth-µP'
     """
     if not isinstance(recipe, str | Mapping):
         raise TypeError(f"a recipe must be text or a mapping, got {recipe!r}: write {_EXAMPLE}")
-    given = _pairs(recipe) if isinstance(recipe, str) else {_key(str(name)): value for name, value in recipe.items()}
+    given = _collected(_pairs(recipe) if isinstance(recipe, str) else recipe.items())
     if "optimizer" not in given:
         raise ValueError(f"a recipe must name its optimizer, one of {', '.join(OPTIMIZERS)}: write {_EXAMPLE}")
-    optimizer = str(given["optimizer"]).lower()
+    optimizer = str(given["optimizer"]).strip().lower()
     depth = _depth(given.get("block_depth", 1))
     sizes = {name: size(given.get(name, 1), name) for name in ("multiplier", "lr", "initial")}
     p = effective(optimizer, alpha=-sizes["multiplier"], lr=sizes["lr"], initial=-sizes["initial"], block_depth=depth)
@@ -171,17 +176,23 @@ def _ends(pieces: tuple[Polyhedron, ...], box: Any) -> Iterator[tuple[Fraction, 
         yield from corners(piece, box)
 
 
-def _pairs(text: str) -> dict[str, str]:
-    """Key and value of every part of a recipe; a bare word is an optimizer."""
+def _pairs(text: str) -> Iterator[tuple[str, str]]:
+    """Name and value of every part of a recipe; a bare word is an optimizer."""
     joined = re.sub(r"\s*([=:*/^]+)\s*", r"\1", text.strip())
-    found: dict[str, str] = {}
     for part in filter(None, re.split(r"[,;\s]+", joined)):
         name, equals, value = part.replace(":", "=").partition("=")
         if not equals:
             name, value = "optimizer", part
             if part.lower() not in OPTIMIZERS:
                 raise ValueError(f"a recipe is made of {', '.join(KEYS)} and their values, got {part!r}: write {_EXAMPLE}")
-        if (key := _key(name)) in found:
+        yield name, value
+
+
+def _collected(pairs: Iterable[tuple[object, Any]]) -> dict[str, Any]:
+    """Values by key, each of them given once."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if (key := _key(str(name))) in found:
             raise ValueError(f"the recipe gives {key} twice: {found[key]!r} and {value!r}")
         found[key] = value
     return found
@@ -195,10 +206,7 @@ def _key(name: str) -> str:
 
 
 def _depth(value: object) -> int:
-    try:
-        return int(str(value))
-    except ValueError:
-        raise ValueError(f"block_depth must be a whole number, got {value!r}") from None
+    return whole_depth(int(value) if isinstance(value, str) and value.isdecimal() else value)
 
 
 def size(value: object, name: str = "size") -> Fraction:
@@ -210,7 +218,9 @@ def size(value: object, name: str = "size") -> Fraction:
     >>> [str(size(text)) for text in ("L^-1/2", "1/sqrt(2L)", "0.1/L", "3e-4", "L**(1/3) / L")]
     ['-1/2', '-1/2', '-1', '0', '-2/3']
     """
-    text = str(value).strip()
+    text = str(value).strip().replace("−", "-")
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"{name} must be a product of powers of L of at most {MOST_DIGITS} characters, got {len(text)}")
     tokens, at = [], 0
     while at < len(text):
         if (match := _TOKEN.match(text, at)) is None:
@@ -228,7 +238,9 @@ def size(value: object, name: str = "size") -> Fraction:
 
 
 def _unread(text: str, name: str) -> ValueError:
-    return ValueError(f'{name} must be a product of powers of L, got {text!r}: write it like "L^-1/2", "1/sqrt(L)" or "1"')
+    return ValueError(
+        f'{name} must be a positive product of powers of L, got {text!r}: write it like "L^-1/2", "1/sqrt(L)" or "1"'
+    )
 
 
 class _Reader:
@@ -267,7 +279,7 @@ class _Reader:
             return inside
         if token in ("sqrt", "√"):
             return self.base() ** "1/2"
-        if not Fraction(token) > 0:
+        if not parsed(token) > 0:
             raise ValueError("a size is positive")
         return Order(0)
 
@@ -278,10 +290,10 @@ class _Reader:
         sign = -1 if self.next_is("-") else 1
         if self.next_is("-", "+"):
             self.left.pop()
-        value = sign * Fraction(self.left.pop())
+        value = sign * parsed(self.left.pop())
         if self.next_is("/") and len(self.left) > 1 and self.left[-2][0].isdigit():
             self.left.pop()
-            value /= Fraction(self.left.pop())
+            value /= parsed(self.left.pop())
         if bracket:
             self.expect(")")
         return value

@@ -266,7 +266,7 @@ def _recalled(name: str | dict[str, str]) -> str | Nonlinearity:
             "ResNet(nonlinearity=…)"
         )
 
-    return Nonlinearity(name["own"], forgotten, forgotten)
+    return Nonlinearity.known_by_name(name["own"], forgotten)
 
 
 def _problem_header(problem: Problem) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def erf(u, v, c):
     D2 = (1 + 2 * u) * (1 + 2 * v)
     S = np.sqrt(D2 - 4 * c**2)
     along = -8 / (np.pi * (1 + 2 * u))
-    return Duals(2 / np.pi * np.arcsin(2 * c / np.sqrt(D2)), 4 / (np.pi * S), 16 * c / (np.pi * S**3), along * c / S, along * D2 / S**3)
+    return Duals(
+        2 / np.pi * np.arcsin(2 * c / np.sqrt(D2)), 4 / (np.pi * S), 16 * c / (np.pi * S**3), along * c / S, along * D2 / S**3
+    )
 
 
 def cubic(k):

@@ -65,6 +65,14 @@ def test_a_recipe_is_an_argument_too():
         (("classify", "1/2", "--recipe", RECIPE), "--recipe says everything"),
         (("classify", "--recipe", "multiplier=1"), "must name its optimizer"),
         (("phase-diagram", "--out", "phases.txt"), "--out must end in .png, .svg, .pdf, got 'phases.txt'"),
+        (("classify", "1", "0", "--block-dept", "2"), "there is no option --block-dept; `limits classify --help`"),
+        (("classify", "-x"), "there is no option -x"),
+        (("classify", "1e99999999", "0"), "alpha must be a fraction of at most 100 digits"),
+        (("classify", "--recipe", "adam lr=" + "(" * 5000), "at most 100 characters"),
+        (("classify", "1", "0", "-k", "1.5"), "'1.5'"),
+        (("design", "stable", "--fix", "alpha=1", "--fix", "alpha=2"), "--fix gives alpha twice, as 1 and as 2"),
+        (("design", "stable", "-k", "8"), "at most 7 layers with exponents of their own"),
+        (("phase-diagram", "--out", "/proc/none/f.png"), "--out must be a file that can be written, got '/proc/none/f.png': "),
         (("phase-diagram", "-k", "13"), "block_depth must be a whole number between 1 and 12, got 13"),
     ],
 )
@@ -86,7 +94,15 @@ def test_help_teaches(command):
 # Phase diagram
 
 
-@pytest.mark.parametrize(("name", "magic"), [("phases.png", b"\x89PNG"), ("phases.svg", b"<?xml"), ("phases.pdf", b"%PDF")])
+def test_a_folder_is_no_picture(tmp_path):
+    (tmp_path / "phases.png").mkdir()
+    result = limits("phase-diagram", "--out", str(tmp_path / "phases.png"))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--out must be a file that can be written" in result.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["phases.png"]
+
+
+@pytest.mark.parametrize(("name", "magic"), [("phases.PNG", b"\x89PNG"), ("phases.svg", b"<?xml"), ("phases.pdf", b"%PDF")])
 def test_the_phase_diagram_is_drawn(tmp_path, name, magic):
     result = limits("phase-diagram", "--block-depth", "2", "--out", str(tmp_path / "pictures" / name))
     assert (result.exit_code, result.stdout.strip()) == (0, str(phase_diagram(block_depth=2)))
@@ -113,13 +129,18 @@ def test_the_picture_shows_every_piece_and_every_name(k):
     assert {"redundant", "unfaithful", "trivial", "−0.25, +0.00"} <= set(said)
 
 
-def test_labels_of_the_picture_lie_inside_it_and_apart():
+MEASURED = {point: (-0.25, 0.004) for point in ((0, 0), ("1/2", 0), (1, 0), ("3/4", "1/4"), ("1/2", "1/2"))}
+
+
+@pytest.mark.parametrize(("k", "measured"), [(1, {}), (2, MEASURED), (12, {})])
+def test_labels_of_the_picture_lie_inside_it_and_apart(k, measured):
+    """Those that are turned count where their line is almost level."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = phases(phase_diagram())
+    figure = phases(phase_diagram(block_depth=k), measured)
     FigureCanvasAgg(figure).draw()
     (axes,) = figure.axes
-    boxes = [text.get_window_extent() for text in axes.texts if not text.get_rotation()]
+    boxes = [text.get_window_extent() for text in axes.texts if -10 < (text.get_rotation() + 180) % 360 - 180 < 10]
     frame = axes.get_window_extent()
     for i, box in enumerate(boxes):
         assert frame.x0 <= box.x0 < box.x1 <= frame.x1

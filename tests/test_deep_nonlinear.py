@@ -1,24 +1,22 @@
 """Nonlinear limits at alpha = gamma = 1/2 against a slow witness, closed forms, linear limits and finer resolutions."""
 
-import sys
-import time
 import warnings
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import CATALOGUE, XI3, XI, Y2, Y, at
+from conftest import CATALOGUE, XI, XI3, Y2, Y, at
 from naive_nonlinear import DUALS, discretised, kinked, quadrature, richardson
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import solve_ivp
 
-from limits import DivergedError, NoLimitError, Record, ToleranceWarning, UnresolvedError, solve
+from limits import DivergedError, Record, ToleranceWarning, UnresolvedError, solve
 from limits.deep.nonlinear import nonlinear_level
 from limits.nonlinearity import NAMED, Nonlinearity, nonlinearity, polynomial
 from limits.nonlinearity.expansion import Exponential
 from limits.panels import Panels
-from limits.parametrization import DEPTH_MUP, Parametrization
+from limits.parametrization import DEPTH_MUP
 from limits.problem import SGD, Problem, ResNet
 
 NOTHING = Record(kinds=())
@@ -111,7 +109,9 @@ def test_the_witness_is_exact_for_linear_blocks():
 def one_input(phi, a, lr, targets=(1.5, -1.5, 1.5, -1.5)):
     """One input with a target that changes from step to step: two inputs that are alike."""
     values, which = np.unique(targets, return_inverse=True)
-    return Problem(net(phi, a), DEPTH_MUP, SGD(lr, steps=len(targets)), [[1.0]] * len(values), values[:, None], batches=which[:, None])
+    return Problem(
+        net(phi, a), DEPTH_MUP, SGD(lr, steps=len(targets)), [[1.0]] * len(values), values[:, None], batches=which[:, None]
+    )
 
 
 REFERENCE = {
@@ -265,7 +265,7 @@ def first_update(problem):
     C = G + J @ C1(0.0).reshape(m, m) @ J.T
     end = solve_ivp(change, (0, 1), np.concatenate([C.ravel(), G[:, batch].ravel(), J.ravel()]), **TIGHT).y[:, -1]
     C, c, J = (part.reshape(n, -1) for part in np.split(end, [n * n, n * n + n * m]))
-    assert P <= n
+    assert n >= P
     return (J - lr_v * c) @ chi, c, C
 
 
@@ -545,7 +545,8 @@ def right_or_said(problem, tol=1e-5):
         try:
             got = solve(problem, tol=tol, record=NOTHING)
         except SENTENCES as said:
-            assert len(str(said)) > 30
+            if len(str(said)) <= 30:
+                pytest.fail(f"no sentence: {said}")
             return False
     fine = solve(problem, tol=1e-8, record=Record(positions=tuple(np.linspace(0, 1, 25)), samples=[0])).outputs
     assert_close(got.outputs, fine, 3 * tol)

@@ -1,6 +1,8 @@
 """Designs against the theory and against searches, and proofs that must not survive a fault."""
 
+import copy
 import json
+import pickle
 from dataclasses import replace
 from fractions import Fraction as F
 from itertools import chain, combinations, product
@@ -16,10 +18,11 @@ from typer.testing import CliRunner
 
 from limits import COMPLETEP, DEPTH_MUP, Parametrization, classify
 from limits.cli import app
-from limits.desiderata import WISHES, Certificate, Constraint, Feasible, Impossible, design, elimination
-from limits.desiderata.elimination import between, decide
-from limits.desiderata.piece import implied, piece
+from limits.desiderata import WISHES, Certificate, Constraint, Feasible, Impossible, design
+from limits.desiderata.piece import piece
 from limits.exponents import Affine
+from limits.inequalities import decide, elimination, implied
+from limits.inequalities.elimination import between
 
 # The run-time type checks look at a random element of a tuple; hypothesis notices.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
@@ -366,9 +369,14 @@ def test_a_wrong_question_is_answered_by_a_sentence(ask, message):
 
 
 def test_exponents_are_given_by_family_by_layer_or_in_a_row():
-    rows = [{"gamma": (0, "1/2")}, {"gamma_1": 0, "gamma_2": "1/2"}, {"gamma": 0, "gamma_2": "1/2"}]
+    rows = [
+        {"gamma": (0, "1/2")},
+        {"gamma_1": 0, "gamma_2": "1/2"},
+        {"gamma": 0, "gamma_2": "1/2"},
+        {"gamma_2": "1/2", "gamma": 0},
+    ]
     found = [design("stable", block_depth=2, fixed=fixed) for fixed in rows]
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1] == found[2] == found[3]
     assert found[0].point.gamma == (0, F(1, 2))
     assert isclose(design("stable", free=("alpha",), fixed={"gamma": "1/3"}).point.alpha, 1)
 
@@ -408,3 +416,30 @@ def test_the_help_teaches():
     text = limits("--help").stdout
     assert all(name in text for name in WISHES)
     assert "limits design stable diverse interacting --block-depth 2" in text
+
+
+@pytest.mark.parametrize("wishes", [("stable", "nontrivial", "diverse"), ("stable", "interacting")])
+def test_a_point_that_does_not_meet_the_wishes_is_rejected(wishes):
+    answer = design(*wishes, block_depth=2)
+    assert answer.holds()
+    assert answer.to_json()["verified"]
+    assert not replace(answer, point=Parametrization(5, 5)).holds()
+    assert not replace(answer, pieces=()).holds()
+    strayed = replace(answer, point=Parametrization(answer.point.alpha + F(1, 97), answer.point.gamma, answer.point.initial))
+    assert not strayed.holds()
+    assert not strayed.to_json()["verified"]
+
+
+def test_a_proof_is_about_what_was_asked():
+    answer = design("stable", "diverse", "interacting", block_depth=2)
+    assert not replace(answer, core=(*answer.core, "maximal")).holds()
+    assert not replace(answer, core=("impossible",)).holds()
+
+
+@pytest.mark.parametrize("wishes", [("stable", "diverse"), ("stable", "diverse", "interacting")])
+def test_answers_are_values(wishes):
+    answer = design(*wishes, block_depth=2)
+    again = pickle.loads(pickle.dumps(answer))
+    assert again == answer == copy.deepcopy(answer)
+    assert {answer: 1}[again] == 1
+    assert answer._repr_markdown_() == f"```text\n{answer}\n```"

@@ -1,6 +1,7 @@
 """Networks with nonlinear blocks against the chain rule by hand, autograd, other array libraries, and linear blocks."""
 
 import tracemalloc
+import warnings
 from dataclasses import replace
 
 import naive_network as naive
@@ -11,11 +12,13 @@ from numpy.testing import assert_array_equal
 from scipy.stats import t as student
 from test_finite import ALL_KINDS, EXTRA, POSITIONS, assert_close, assert_same, run
 
-from limits import DivergedError, Nonlinearity, Record, Trajectory, estimate, ladder, recurse
+from limits import DivergedError, Nonlinearity, Record, Trajectory, UncentredWarning, estimate, ladder, recurse
 from limits.finite import DivergenceWarning, blocks, ensemble, library, network, nonlinear, simulate
 from limits.nonlinearity import nonlinearity
 from limits.parametrization import DEPTH_MUP, NEURAL_ODE, Parametrization
 from limits.problem import SGD, Problem, ResNet
+
+pytestmark = pytest.mark.filterwarnings("ignore::limits.UncentredWarning")
 
 PHIS = ("relu", "abs", "tanh", "sin", "sin + cos")
 MODELS = [ResNet(phi, mean_subtraction=g, multiplier=0.9) for phi in PHIS for g in (True, False)]
@@ -117,13 +120,13 @@ LONG = SGD([0.5, 0.2, 0.0, 0.4] * 5, steps=20, input_lr=[0.3, 0.0, 0.0, 0.2] * 5
 @pytest.mark.parametrize("form", ["post", "pre"])
 @pytest.mark.parametrize("rows", [1, 5, 16])
 def test_absorbed_updates_are_the_pending_ones(sgd, form, rows, monkeypatch):
-    """One row (but as many as a step needs) is the textbook: every matrix and velocity is rewritten at every step."""
+    """At once, after so many rows, and (but for momentum and many steps) never."""
     problem = Problem(ResNet("tanh", form=form), DEPTH_MUP, sgd, XI, Y2, batches=BATCHES * 5)
-    pending = run(problem, seeds=2, record=EVERYTHING)
+    at_once = run(problem, seeds=2, record=EVERYTHING)
+    monkeypatch.setattr(ensemble, "pays_to_absorb", lambda sent, width: False)
+    assert_same(run(problem, seeds=2, record=EVERYTHING), at_once)
     monkeypatch.setattr(ensemble, "capacity", lambda updates, rank, width, momentum: max(rank, rows))
-    assert_same(run(problem, seeds=2, record=EVERYTHING), pending)
-    monkeypatch.setattr(ensemble, "pays_to_absorb", lambda sent, width: True)
-    assert_same(run(problem, seeds=2, record=EVERYTHING), pending)
+    assert_same(run(problem, seeds=2, record=EVERYTHING), at_once)
 
 
 @pytest.mark.parametrize("form", ["post", "pre"])
@@ -344,6 +347,16 @@ def wrong_slope(monkeypatch):
     monkeypatch.setattr(nonlinear.NonlinearTraining, "__init__", init)
 
 
+def wrong_pending(monkeypatch):
+    monkeypatch.setattr(ensemble, "pays_to_absorb", lambda sent, width: False)
+    more(blocks.Blocks, "_updated")(monkeypatch)
+
+
+def wrong_absorbed(monkeypatch):
+    right = library.Library.add_product
+    monkeypatch.setattr(library.Library, "add_product", lambda self, matrix, a, b: right(self, matrix, 1.01 * a, b))
+
+
 def wrong_mean(monkeypatch):
     monkeypatch.setattr(nonlinear.Post, "_centred", lambda self, rows: rows - 1.01 * rows.mean(-1, keepdims=True))
 
@@ -365,7 +378,8 @@ FAULTS = {
     "mean": wrong_mean,
     "mean in the backward pass": wrong_backward_mean,
     "loss derivative": more(network.Ends, "chi"),
-    "pending update": more(blocks.Blocks, "_updated"),
+    "pending update": wrong_pending,
+    "absorbed update": wrong_absorbed,
 }
 
 
@@ -410,3 +424,20 @@ def test_of_ones_own_nonlinearity_the_name_is_saved(tmp_path):
     assert again.problem.model.phi.name == "line"
     with pytest.raises(ValueError, match="the nonlinearity 'line' is one's own, and a file holds only its name"):
         run(again.problem)
+
+
+def test_a_mean_that_blows_up_is_said():
+    """Relu is unstable at alpha = 1/2 only for its mean; tanh has none, and at alpha = 1 it is bounded."""
+
+    def one_step(name, alpha, gamma, mean_subtraction=False):
+        model = ResNet(name, mean_subtraction=mean_subtraction)
+        one = Problem(model, Parametrization(alpha, gamma), SGD(1.0, steps=1), [[1.0]], [[1.0]])
+        simulate(one, width=8, blocks=4)
+
+    with pytest.warns(UncentredWarning, match=r"relu without mean subtraction has a mean: .* grow like L\^\(1/2\)"):
+        one_step("relu", "1/2", "1/2")
+    fine = [("tanh", "1/2", "1/2"), ("relu", 1, 0), ("relu", "1/4", 1), ("relu", "1/2", "1/2", True)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for case in fine:
+            one_step(*case)

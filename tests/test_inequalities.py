@@ -46,6 +46,19 @@ def test_emptiness(a):
         assert not any(a.holds(point) for point in GRID)
 
 
+@few
+@given(conditions)
+def test_no_piece_of_a_simplified_condition_lies_within_another(a):
+    pieces = a.simplified().pieces
+    assert not any(p.within(q) for p in pieces for q in pieces if p is not q)
+
+
+@few
+@given(polyhedra, polyhedra)
+def test_what_lies_within_adds_nothing(a, b):
+    assert a.within(b) is not any(True for _ in a.without(b))
+
+
 def bounded(*pairs):
     return Polyhedron(tuple(Inequality(form, relation) for form, relation in pairs))
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from conftest import CATALOGUE, at
 from naive_nonlinear import share_of_gradient
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from scipy.integrate import solve_ivp
-from test_deep_nonlinear import ALL, FIELDS, KINKED, assert_close, net, one_input, outputs, own_duals
+from test_deep_nonlinear import ALL, FIELDS, KINKED, assert_close, one_input, outputs, own_duals
 
 from limits import NoLimitError, Record, solve
 from limits.parametrization import DEPTH_MUP, Parametrization

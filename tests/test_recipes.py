@@ -149,7 +149,7 @@ def test_sizes(text, exponent):
 
 @pytest.mark.parametrize("text", ["", "n", "L+1", "L -", "sqrt", "(L", "L)", "0", "L^", "L^L", "-1", "1/0", "exp(L)", "L^(1/2"])
 def test_sizes_that_are_no_power_of_L(text):
-    with pytest.raises(ValueError, match="lr must be a product of powers of L"):
+    with pytest.raises(ValueError, match="lr must be a positive product of powers of L"):
         size(text, "lr")
 
 
@@ -162,10 +162,16 @@ def test_sizes_that_are_no_power_of_L(text):
         ("adam large", "got 'large'"),
         ("optimizer=magic", "optimizer must be one of"),
         ("adam block_depth=two", "block_depth must be a whole number"),
-        ("adam lr=n", "lr must be a product of powers of L, got 'n'"),
+        ("adam lr=n", "lr must be a positive product of powers of L, got 'n'"),
         ({"optimizer": "adam", "width": 3}, "got 'width'"),
     ],
 )
 def test_what_is_no_recipe_is_refused(recipe, expected):
     with pytest.raises(ValueError, match=expected):
         decode(recipe)
+
+
+def test_epsilon_follows_a_gradient_that_shrinks_or_grows():
+    assert "epsilon must shrink like the gradient, L^(-1/2)" in str(decode("multiplier=L^-1/2 adam"))
+    assert "epsilon must grow like the gradient, L^(1/2)" in str(decode("multiplier=L^1/2 adam"))
+    assert "epsilon" not in str(decode("adam"))

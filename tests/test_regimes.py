@@ -335,3 +335,32 @@ def test_a_diagram_in_json():
     found = phase_diagram(block_depth=2).to_json()
     json.dumps(found)
     assert found["regions"][0] == {"name": "unstable at initialization", "pieces": [["1/2 - alpha > 0"]]}
+
+
+def test_conditions_say_nothing_twice():
+    """Of blocks that are not centred, pieces of the redundant line lay within one another."""
+    for k, centred in product((1, 2, 3), (True, False)):
+        for condition in conditions(block_depth=k, centred=centred).values():
+            assert not any(p.within(q) for p, q in permutations(condition.pieces, 2))
+    assert str(conditions(block_depth=2, centred=False)["redundant"]) == "1 - alpha - 2*gamma = 0 and 1 - alpha - 2*beta <= 0"
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_blocks_that_are_not_centred_are_never_diverse(k):
+    """docs/design.md: at (1, 0) their initial branches sum to order one, but aligned."""
+    assert branch(k, centred=False, tied=True)[frozenset()].at({"alpha": 1, "beta": 0}) == 0
+    regime = classify(Parametrization(1, 0), block_depth=k, centred=False)
+    assert (regime.name, regime.diversity) == ("redundant", 0)
+    assert str(conditions(block_depth=k, centred=False)["diverse"]) == "never"
+
+
+def test_layers_that_share_an_exponent_are_spoken_of_together():
+    assert "the update of each layer's preactivation is Theta(1)" in str(classify(Parametrization(1, 0), block_depth=2))
+    assert "the update of one block's preactivation is Theta(1)" in str(classify(Parametrization(1, 0)))
+
+
+def test_a_notebook_shows_the_diagram_as_a_table():
+    head, rule, *rows = phase_diagram()._repr_markdown_().splitlines()
+    assert head.count("|") == rule.count("|") == 3
+    assert [row.split(" | ")[0][2:] for row in rows] == [region.name for region in phase_diagram().regions]
+    assert rows[-1].endswith(r"$\tfrac{1}{2} - \alpha = 0 \;\land\; 1 - \alpha - \gamma = 0$ |")

@@ -14,6 +14,7 @@ SETUP = """
 import numpy as np
 import limits
 from limits import Problem, ResNet, SGD, Record, Parametrization, DEPTH_MUP, recurse, solve, classify
+from limits import conditions, decode, design, phase_diagram, plots, raw_exponents
 one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
 """
 
@@ -27,6 +28,9 @@ FINE = [
     "Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], batches=np.zeros((1, 1), int))",
     "Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], batches=(b for b in [[0]]))",
     "Parametrization(np.int32(1), np.float64(0.5))",
+    "Parametrization('−1/2', 10**99)",
+    "classify(DEPTH_MUP, block_depth=np.int64(2), centred=np.bool_(False))",
+    "decode({'optimizer': ' Adam ', 'multiplier': 'L^−1/2', 'k': '2'})",
 ]
 
 WRONG = [
@@ -75,6 +79,40 @@ WRONG = [
     ("solve(one, record=('feature',))", "TypeError", "record must be a Record"),
     ("classify('1/2')", "TypeError", "parametrization must be a Parametrization"),
     ("classify((1, 0))", "TypeError", "parametrization must be a Parametrization"),
+    (
+        "Parametrization('1e99999999', 0)",
+        "ValueError",
+        "alpha must be a fraction of at most 100 digits, got the text '1e99999999'",
+    ),
+    ("Parametrization(0, 10**5000)", "ValueError", "gamma must be a fraction of at most 100 digits, got one of about 5001"),
+    ("Parametrization('x' * 5000, 0)", "ValueError", "got the text 'x{20}' and 4980 characters more"),
+    ("classify(DEPTH_MUP, centred=None)", "TypeError", "centred must be True or False, got None"),
+    ("classify(DEPTH_MUP, centred=[])", "TypeError", "centred must be True or False, got \\[\\]"),
+    ("conditions(tied='yes')", "TypeError", "tied must be True or False, got 'yes'"),
+    ("design('stable', centred='False')", "TypeError", "centred must be True or False, got 'False'"),
+    ("phase_diagram(block_depth=1.5)", "ValueError", "block_depth must be a whole number between 1 and 12, got 1.5"),
+    ("raw_exponents(DEPTH_MUP, 'adam', 0)", "ValueError", "block_depth must be a whole number between 1 and 12, got 0"),
+    ("raw_exponents(DEPTH_MUP, 'adam', '2')", "ValueError", "block_depth must be a whole number between 1 and 12, got '2'"),
+    ("raw_exponents(DEPTH_MUP, 'adam', True)", "ValueError", "block_depth must be a whole number between 1 and 12, got True"),
+    ("raw_exponents('adam', DEPTH_MUP)", "TypeError", "parametrization must be a Parametrization, got 'adam'"),
+    ("raw_exponents(DEPTH_MUP, ['adam'])", "ValueError", "optimizer must be one of sgd, .* got \\['adam'\\]"),
+    ("design(['stable', 'diverse'])", "TypeError", "a wish must be text, got \\['stable', 'diverse'\\]: write design"),
+    ("design(None)", "TypeError", "a wish must be text, got None"),
+    ("design('stable', free=None)", "TypeError", "free must name exponents, got None"),
+    ("design('stable', fixed='alpha=0')", "TypeError", "fixed must be a mapping from exponents to values, got 'alpha=0'"),
+    ("design('stable', fixed={'gamma': (0, 1)})", "ValueError", "gamma needs 1 exponent in this block, got 2"),
+    (
+        "design('stable', block_depth=8)",
+        "ValueError",
+        "at most 7 layers with exponents of their own, got block_depth = 8: .*tied",
+    ),
+    ("design('stable').contains((1, 0))", "TypeError", "parametrization must be a Parametrization, got \\(1, 0\\)"),
+    ("plots.phases(None)", "TypeError", "diagram must be a PhaseDiagram, got None"),
+    ("plots.phases(phase_diagram(), {('x', 0): [1]})", "ValueError", "alpha must be a fraction, got the text 'x'"),
+    ("decode({'optimizer': 'adam', 'lr': 1, 'rate': 'L'})", "ValueError", "the recipe gives lr twice: 1 and 'L'"),
+    ("decode('adam k=0')", "ValueError", "block_depth must be a whole number between 1 and 12, got 0"),
+    ("decode('adam lr=1e99999999')", "ValueError", "lr must be a positive product of powers of L, got '1e99999999'"),
+    ("decode('adam lr=' + '(' * 5000 + 'L' + ')' * 5000)", "ValueError", "of at most 100 characters, got 10001"),
     ("limits.nothing", "AttributeError", "module 'limits' has no attribute 'nothing'"),
 ]
 

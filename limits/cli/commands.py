@@ -5,7 +5,7 @@ from dataclasses import fields
 from functools import partial, wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_origin
 
 import typer
 from typer import Argument, Option
@@ -14,6 +14,9 @@ import limits
 from limits.cli.question import Question, numbers
 from limits.cli.report import Report, finished, plain, write_json, written
 from limits.cli.sentences import INTERRUPTED, Sentences, note
+
+if TYPE_CHECKING:
+    from limits.regimes import PhaseDiagram
 
 app = typer.Typer(cls=Sentences, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -272,7 +275,7 @@ def classify(
         e_S = 1 - alpha - sum_(i in S) gamma_i   updates: aligned
 
     Training has a limit if none is positive. It is frozen unless some e_S = 0, and the blocks are alike unless e_0 = 0.
-    With --not-centred, e_0 = 1 - alpha.
+    With --not-centred, e_0 = 1 - alpha, and the blocks are always alike.
 
         limits classify 1/2 1/2
         limits classify 2 -1
@@ -301,9 +304,18 @@ def _classified(alpha: str | None, gamma: list[str], block_depth: int, centred: 
 
     if alpha is None or not gamma:
         missing = "alpha" if alpha is None else "gamma"
+        _no_option(alpha)
         raise ValueError(f"missing argument '{missing}': give alpha and gamma, such as `limits classify 1/2 1/2`, or --recipe")
+    _no_option(alpha, *gamma)
     layers = gamma[0] if len(gamma) == 1 else tuple(gamma)
     return classify(Parametrization(alpha, layers), block_depth=block_depth, centred=centred)
+
+
+def _no_option(*exponents: str | None) -> None:
+    """Exponents may begin with a minus sign, so that options of another name arrive among them."""
+    for text in filter(None, exponents):
+        if text[0] == "-" and text[1:2] not in "0123456789.":
+            raise ValueError(f"there is no option {text}; `limits classify --help` lists what there is")
 
 
 @app.command("phase-diagram")
@@ -331,19 +343,26 @@ def phase_diagram(
     from limits.regimes import phase_diagram
 
     diagram = phase_diagram(block_depth=block_depth)
-    if out is not None and out.suffix not in PICTURES:
-        raise ValueError(f"--out must end in {', '.join(PICTURES)}, got {str(out)!r}")
+    if out is not None:
+        _draw(diagram, out)
     Report(as_json=as_json).say(diagram.to_json(), lambda: str(diagram))
     if out is not None:
-        from limits.plots import phases
-        from limits.trajectory import write_atomically
-
-        figure = phases(diagram)
-        write_atomically(out, lambda file: figure.savefig(file, format=out.suffix[1:], dpi=200))
         written(out)
 
 
 PICTURES = (".png", ".svg", ".pdf")
+
+
+def _draw(diagram: "PhaseDiagram", out: Path) -> None:
+    from limits.plots import phases
+    from limits.trajectory import write_atomically
+
+    if (kind := out.suffix.lower()) not in PICTURES:
+        raise ValueError(f"--out must end in {', '.join(PICTURES)}, got {str(out)!r}")
+    try:
+        write_atomically(out, lambda file: phases(diagram).savefig(file, format=kind[1:], dpi=200))
+    except OSError as fault:
+        raise ValueError(f"--out must be a file that can be written, got {str(out)!r}: {fault.strerror}") from None
 
 
 @app.command()
@@ -370,13 +389,13 @@ def design(
         nontrivial            some e_S >= 0: training goes somewhere
         faithful              e_0 <= 0, beta_i = 0, gamma_i >= 0
         feature-learning      stable, nontrivial, gamma_i >= 0
-        diverse               e_0 = 0: neighbouring blocks differ
+        diverse               1/2 - alpha - sum_i beta_i = 0: blocks differ
         interacting           e_S = 0 for two layers or more
         layerwise-nonlinear   second order in updates stays
         maximal               e_S = 0 for every single layer
 
     The answer is every way to meet them, or wishes that exclude each other, none of which can be spared, with numbers by which
-    to multiply their inequalities so that they add up to a false one. With --not-centred, e_0 is 1/2 more; diverse stays.
+    to multiply their inequalities so that they add up to a false one. With --not-centred, e_0 = 1 - alpha - sum_i beta_i.
 
         limits design stable diverse interacting --block-depth 2
         limits design stable faithful interacting --block-depth 2
@@ -384,9 +403,16 @@ def design(
     """
     from limits.desiderata import design
 
-    fixed = dict(map(_fixed, fix or []))
+    fixed: dict[str, str | tuple[str, ...]] = {}
+    for name, value in map(_fixed, fix or []):
+        if fixed.setdefault(name, value) != value:
+            raise ValueError(f"--fix gives {name} twice, as {_typed(fixed[name])} and as {_typed(value)}: leave one out")
     found = design(*(wishes or []), block_depth=block_depth, centred=not not_centred, tied=tied, fixed=fixed)
     Report(as_json=as_json).say(found.to_json(), lambda: str(found))
+
+
+def _typed(value: str | tuple[str, ...]) -> str:
+    return value if isinstance(value, str) else ",".join(value)
 
 
 def _fixed(text: str) -> tuple[str, str | tuple[str, ...]]:

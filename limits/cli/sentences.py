@@ -33,9 +33,14 @@ def sentence(fault: BaseException) -> str:
 
 
 def _usage(fault: Any) -> str:
-    message = fault.format_message().rstrip(".")
+    message = fault.format_message().rstrip(".") + _what_came(fault.__cause__)
     path = fault.ctx.command_path if getattr(fault, "ctx", None) else "limits"
     return f"{message[:1].lower()}{message[1:]}; `{path} --help` lists what there is"
+
+
+def _what_came(cause: Any) -> str:
+    """What was typed where an option wants a number; some versions of typer leave it in the cause."""
+    return "".join(f", got {e['input']!r}" for e in (cause.errors() if hasattr(cause, "errors") else ())[:1])
 
 
 def _show(message: Warning | str, *_: object) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from limits.deep.gaussian import Marcher, system_tails
 from limits.deep.refine import Level, UnconvergedError
 from limits.directions import directions
-from limits.nonlinearity import Dual
+from limits.nonlinearity import Dual, Marginal
 from limits.panels import Panels
 from limits.problem import Problem, ResNet
 from limits.record import Record
@@ -67,7 +67,7 @@ def nonlinear_footprint(problem: Problem, record: Record, nodes: int) -> int:
     return footprint(nodes, len(record.positions) + 1, **sizes, whole_inverse=True)
 
 
-def dual_of(model: ResNet, u: Array, v: Array, c: Array, order: int) -> Dual:
+def dual_of(model: ResNet, u: Array | Marginal, v: Array | Marginal, c: Array, order: int) -> Dual:
     """The dual kernel of features of variances u (…, new) with others of variances v (…, old) at covariance c (…, new, old).
 
     Raises:
@@ -76,9 +76,19 @@ def dual_of(model: ResNet, u: Array, v: Array, c: Array, order: int) -> Dual:
     if c.size == 0:
         return Dual(*(c if k <= order else None for k in (0, 1, 2, 2, 2, 2)))
     try:
-        return model.phi.dual(
-            u.clip(0.0)[..., :, None], v.clip(0.0)[..., None, :], c, mean_subtraction=model.mean_subtraction, order=order
-        )
+        return model.phi.dual(u[..., :, None], v[..., None, :], c, mean_subtraction=model.mean_subtraction, order=order)
+    except ValueError:
+        raise UnconvergedError from None
+
+
+def marginal_of(model: ResNet, u: Array, like: Marginal | None = None) -> Marginal:
+    """What the dual kernel needs of some variances, to be used again and again.
+
+    Raises:
+        UnconvergedError: variances that no panel fit for the problem gives.
+    """
+    try:
+        return model.phi.marginal(u.clip(0.0), like)
     except ValueError:
         raise UnconvergedError from None
 
@@ -148,10 +158,11 @@ class NonlinearStates:
         self.problem, self.census, self.coordinates, self.moving = problem, census, coordinates, moving
         self.system, self.propagate, self.a = system, propagate, problem.model.multiplier
         self.variances = np.zeros((system.stations, 0))  # of all features kept
+        self.known = Marginal(self.variances)
         self.partner, self.step_of = np.zeros(0, int), np.zeros(0, int)  # of every gradient: its feature, its step
         self.chi = np.zeros((0, problem.d_out))
 
-    def _dual(self, u: Array, v: Array, c: Array, order: int) -> Dual:
+    def _dual(self, u: Array | Marginal, v: Array | Marginal, c: Array, order: int) -> Dual:
         return dual_of(self.problem.model, u, v, c, order)
 
     def forward(self, t: int) -> Array:
@@ -169,6 +180,7 @@ class NonlinearStates:
             outputs[kept] = self.system.output(ready, found, read_out)
             self.system.grow(ready, found)
             self.variances = np.concatenate([self.variances, np.diagonal(found.variance, axis1=1, axis2=2)], axis=1)
+            self.known = marginal_of(self.problem.model, self.variances)
         return outputs
 
     def backward(self, t: int, chi: Array) -> None:
@@ -231,11 +243,12 @@ class NonlinearStates:
             assert own is not None
             phi, inverse, u = self.system.phi[at], self.system.inverse[at], np.diagonal(own, axis1=-2, axis2=-1)
             features = pulled @ transposed(phi[..., x, :])
-            dual = self._dual(u, self.variances[at], features, 1)
+            known = marginal_of(self.problem.model, u, self.known)
+            dual = self._dual(known, self.known[at], features, 1)
             strength = self.strength(response @ inverse[..., delta], drift * features[..., self.partner])
             slope = (self.a * strength * dual.V_c[..., self.partner]) @ phi[..., delta, :]
             noise = self.a**2 * (dual.V @ transposed(inverse[..., x]))
-            return Coupled(slope, noise, self.a**2 * self._dual(u, u, own, 0).V)
+            return Coupled(slope, noise, self.a**2 * self._dual(known, known, own, 0).V)
 
         return self.system.ready(FORWARD, axes, boundary, couple, growth=None)
 

@@ -88,7 +88,9 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
         raise ValueError(f"tol must be at least {TIGHTEST:g} and below 1, got {tol!r}")
     record = Record.of(record, problem)
     level_at = _limit(problem, record, progress)
-    first = first_panels(record.depths if record.kinds else record.depths[:0], graded=bool(problem.model.phi.kinks) and _noisy(problem))
+    first = first_panels(
+        record.depths if record.kinds else record.depths[:0], graded=bool(problem.model.phi.kinks) and _noisy(problem)
+    )
     refinement = Refinement(tol, _most_nodes(problem, record), first)
 
     def trajectory(found: Refined, **more: Any) -> Trajectory:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from limits.desiderata.constraints import Certificate, Constraint
 from limits.desiderata.piece import Piece
 from limits.desiderata.question import Question
+from limits.inequalities import Certificate, Constraint
 from limits.parametrization import Parametrization
 
 
@@ -41,9 +41,18 @@ class Feasible:
         point = self.question.point(parametrization)
         return any(p.contains(point) for p in self.pieces)
 
+    def holds(self) -> bool:
+        """Check the point again: it lies in a piece, and meets every wish in its own terms, by arithmetic."""
+        wish, at = self.question.wish(), self.question.point(self.point)
+        always = all(c.holds(at) for c in wish.constraints)
+        return always and all(any(c.holds(at) for c in way) for way in wish.disjunctions) and self.contains(self.point)
+
     def __str__(self) -> str:
         heading = f"possible: {_listed(self.question.wishes)}, {'only' if self.unique else 'for example'} at {self.point}"
         return "\n".join([heading, *(f"  {'or ' * (i > 0)}{p}" for i, p in enumerate(self.pieces))])
+
+    def _repr_markdown_(self) -> str:
+        return f"```text\n{self}\n```"
 
     def to_json(self) -> dict[str, Any]:
         """What is printed, as plain values."""
@@ -55,6 +64,7 @@ class Feasible:
             "point": exponents,
             "unique": self.unique,
             "pieces": pieces,
+            "verified": self.holds(),
         }
 
 
@@ -73,10 +83,15 @@ class Impossible:
     question: Question
 
     def holds(self) -> bool:
-        """Check the proof again: every way is refuted, from what the core says in it, by arithmetic."""
+        """Check the proof again: every way is refuted, from what the core, all of it asked for, says in it, by arithmetic."""
+        if not set(self.core) <= set(self.question.wishes):
+            return False
         wish = replace(self.question, wishes=self.core).wish()
         ways = product(*wish.disjunctions)
         return all(any(_refutes(c, wish.constraints, way) for c in self.certificates) for way in ways)
+
+    def _repr_markdown_(self) -> str:
+        return f"```text\n{self}\n```"
 
     def __str__(self) -> str:
         lines = [f"impossible: {_listed(self.core)}" + (" exclude each other" if len(self.core) > 1 else "")]

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from limits.desiderata.answer import Feasible, Impossible
-from limits.desiderata.constraints import Certificate, Constraint
-from limits.desiderata.elimination import Point, decide
-from limits.desiderata.piece import Piece, implied, piece
+from limits.desiderata.piece import Piece, piece
 from limits.desiderata.question import FAMILIES, Question, given
 from limits.desiderata.wishes import WISHES, Block, Disjunction, known
+from limits.inequalities import Certificate, Constraint, Point, decide, implied
 from limits.parametrization import Exact
 
 Rows = tuple[Constraint, ...]
+MOST_LAYERS = 7
+"""With exponents of their own: each further layer doubles the terms and takes about five times as long, here ten seconds."""
 
 
 def design(
@@ -39,14 +40,16 @@ def design(
 
     Args:
         wishes: names from this list, with hyphens or underscores.
-        block_depth: $k$, weight matrices in a block.
+        block_depth: $k$, weight matrices in a block; at most 7 if they are not tied.
         centred: whether the branch has mean zero at initialization.
         tied: whether all layers of a block share one $\gamma$ and one $\beta$.
         free: which of "alpha", "gamma", "beta" to look for; $\beta$ is zero if it is not among them.
-        fixed: exponents that are given: `{"beta": 0}`, `{"gamma": (0, "1/2")}`, `{"gamma_2": 0}`.
+        fixed: exponents that are given: `{"beta": 0}`, `{"gamma": (0, "1/2")}`, `{"gamma": 0, "gamma_2": 1}`, in which the
+            layer's own value counts.
 
     Raises:
-        ValueError: an unknown wish or exponent, or one that is neither free nor given.
+        ValueError: an unknown wish or exponent, one that is neither free nor given, or too many layers.
+        TypeError: wishes that are no text, or options of another type.
 
     >>> print(design("stable", "nontrivial", "faithful", "diverse"))
     possible: stable, nontrivial, faithful and diverse, only at Parametrization(alpha=1/2, gamma=1/2)
@@ -63,6 +66,11 @@ def design(
     if not wishes:
         raise ValueError(f"there is nothing to design for: name wishes among {', '.join(WISHES)}")
     block = Block(block_depth, centred, tied)
+    if block.depth > MOST_LAYERS and not block.tied:
+        raise ValueError(
+            f"design treats blocks of at most {MOST_LAYERS} layers with exponents of their own, got block_depth = {block.depth}: "
+            "let them share one gamma and one beta, tied=True (--tied)"
+        )
     question = Question(tuple(dict.fromkeys(map(known, wishes))), block, given(block, free, fixed or {}))
     if _possible(question):
         return _feasible(question)
@@ -76,7 +84,10 @@ def _feasible(question: Question) -> Feasible:
     for p in sorted(found.values(), key=lambda p: -p.dimension):
         if not any(p.within(other) for other in kept):
             kept.append(p)
-    return Feasible(question.parametrization(kept[0].point), tuple(kept), question)
+    answer = Feasible(question.parametrization(kept[0].point), tuple(kept), question)
+    if not answer.holds():
+        raise ArithmeticError(f"the search found exponents that do not meet the wishes:\n{answer}")
+    return answer
 
 
 def _impossible(question: Question) -> Impossible:

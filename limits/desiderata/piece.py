@@ -1,13 +1,11 @@
 """The solutions of one system of constraints, described without anything superfluous."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
-from limits.desiderata.constraints import Certificate
-from limits.desiderata.elimination import Point, decide
 from limits.exponents import Affine
-from limits.inequalities import Inequality
+from limits.inequalities import Certificate, Inequality, Point, decide, implied
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Piece:
 
     equations: tuple[tuple[str, Affine], ...]
     inequalities: tuple[Inequality, ...]
-    point: Point
+    point: Point = field(hash=False)
 
     @property
     def constraints(self) -> tuple[Inequality, ...]:
@@ -77,11 +75,6 @@ def piece(constraints: Sequence[Inequality], symbols: Sequence[str]) -> Piece | 
             kept = others
     named = Affine(terms=tuple((name, Fraction(1)) for name in solved)).symbols
     return Piece(tuple((name, solved[name]) for name in named), tuple(kept), point)
-
-
-def implied(constraints: Sequence[Inequality], consequence: Inequality) -> bool:
-    """Whether a constraint holds wherever the others do."""
-    return all(isinstance(decide([*constraints, *way.inequalities]), Certificate) for way in consequence.negated().pieces)
 
 
 def solve_equations(forms: Iterable[Affine], symbols: Sequence[str]) -> dict[str, Affine]:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from limits.desiderata.constraints import Constraint
-from limits.desiderata.elimination import Point
 from limits.desiderata.wishes import WISHES, Block, Wish
 from limits.exponents import Affine
-from limits.parametrization import Parametrization, exact
+from limits.inequalities import Constraint, Point
+from limits.parametrization import Parametrization, checked, exact
 
 FAMILIES = ("alpha", "gamma", "beta")
 
@@ -50,8 +49,9 @@ class Question:
 
         Raises:
             ValueError: exponents of another number of layers, or different ones where all layers share one.
+            TypeError: anything but a `Parametrization`.
         """
-        alpha, *layers = parametrization.layers(self.block.depth)
+        alpha, *layers = checked(parametrization).layers(self.block.depth)
         values = {"alpha": alpha}
         for family, each in zip(("gamma", "beta"), layers, strict=True):
             if self.block.tied and len(set(each)) > 1:
@@ -62,15 +62,20 @@ class Question:
 
 def given(block: Block, free: Iterable[str], fixed: Mapping[str, Any]) -> tuple[tuple[str, Fraction], ...]:
     """The exponents that are not looked for, by symbol."""
+    if not isinstance(fixed, Mapping):
+        raise TypeError(f'fixed must be a mapping from exponents to values, got {fixed!r}: write {{"beta": 0}}')
+    if not isinstance(free, Iterable):
+        raise TypeError(f'free must name exponents, got {free!r}: write ("alpha", "gamma")')
     free = (free,) if isinstance(free, str) else tuple(free)
     if unknown := [name for name in (*free, *fixed) if name not in (*FAMILIES, *block.symbols)]:
         raise ValueError(f"{unknown[0]!r} is no exponent of this block: there are {', '.join(block.symbols)}")
     found: dict[str, Fraction] = {}
-    for name, value in fixed.items():
+    for name, value in sorted(fixed.items(), key=lambda item: item[0] not in FAMILIES):  # a layer's own value comes last
         symbols = block.names(name) if name in FAMILIES else (name,)
         values = tuple(value) if isinstance(value, tuple | list) else (value,) * len(symbols)
         if len(values) != len(symbols):
-            raise ValueError(f"{name} needs {len(symbols)} exponents in this block, got {len(values)}")
+            needed = "1 exponent" if len(symbols) == 1 else f"{len(symbols)} exponents, or one for all,"
+            raise ValueError(f"{name} needs {needed} in this block, got {len(values)}")
         found |= {symbol: exact(v, symbol) for symbol, v in zip(symbols, values, strict=True)}
     for symbol in block.symbols:
         if symbol not in found and symbol not in free and (family := symbol.partition("_")[0]) not in free:

@@ -7,9 +7,10 @@ $L$ blocks to $\Theta(L^{e_S})$ (`limits.regimes.branch`). A wish is a conjuncti
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from limits.desiderata.constraints import Constraint
 from limits.exponents import Affine
-from limits.regimes.expansion import Subset, branch, curvature, names, whole_depth
+from limits.inequalities import Constraint
+from limits.parametrization import whole_depth
+from limits.regimes.expansion import Subset, branch, curvature, names, truth
 
 Disjunction = tuple[Constraint, ...]
 """Constraints of which at least one must hold; none can, if there are none."""
@@ -63,7 +64,8 @@ class Block:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "depth", whole_depth(self.depth))
-        object.__setattr__(self, "tied", self.tied or self.depth == 1)
+        object.__setattr__(self, "centred", truth(self.centred, "centred"))
+        object.__setattr__(self, "tied", truth(self.tied, "tied") or self.depth == 1)
 
     def names(self, family: str) -> tuple[str, ...]:
         """The symbols of a family of exponents: alpha, gamma or beta."""
@@ -171,10 +173,13 @@ def known(name: str) -> str:
 
     Raises:
         ValueError: there is no such wish.
+        TypeError: it is no text.
 
     >>> known("feature_learning")
     'feature-learning'
     """
+    if not isinstance(name, str):
+        raise TypeError(f'a wish must be text, got {name!r}: write design("stable", "diverse")')
     if (spelled := name.strip().lower().replace("_", "-").replace(" ", "-")) in WISHES:
         return spelled
     raise ValueError(f"{name!r} is no wish: choose from {', '.join(WISHES)}")

@@ -21,7 +21,8 @@ from limits.nonlinearity.pair import EPSILON, TINY, Pair
 
 Array = Any
 
-ACCURACY = 1e-12
+ACCURACY = 1e-13
+"""For variances below 10^3; the rounding of an exponent grows with them."""
 
 
 class Table:
@@ -224,8 +225,9 @@ class Expectations:
         return value
 
     def _block(self, first: Family, second: Family, p: tuple, q: tuple, centred: bool) -> Array:
-        table = self.tables.setdefault((first, second), None) or _table(self.pair, first, second)  # type: ignore[arg-type]
-        self.tables[first, second] = table
+        if (first, second) not in self.tables:
+            self.tables[first, second] = _table(self.pair, first, second)
+        table = self.tables[first, second]
         value = 0.0
         for a, x in enumerate(p):
             for b, y in enumerate(q):
@@ -246,18 +248,21 @@ def mean(phi: Expansion, u: Array) -> Array:
     return Expectations(Pair(u, 0.0, 0.0))(phi, {Exponential(0): (1.0,)})
 
 
-def dual(phi: Expansion, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array | None, ...]:
-    r"""$V, V_c, V_{cc}, V_u, V_{uc}$ and the tilt as far as `order` asks; the tilt without $z\,\delta(z) = 0$."""
+def dual(phi: Expansion, psi: Expansion, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array, ...]:
+    r"""$V, V_c, V_{cc}, V_u, V_{uc}$ and the tilt of $\phi(z_i)$ with $\psi(z_j)$ as far as `order` asks.
+
+    The tilt is taken without $z\,\delta(z) = 0$, so that nothing cancels at a kink.
+    """
     expect = Expectations(pair)
-    first = derivative(phi)
-    V = expect(phi, phi, centred=mean_subtraction)
+    first, first_psi = derivative(phi), derivative(psi)
+    V = expect(phi, psi, centred=mean_subtraction)
     if order == 0:
-        return V, None, None, None, None, None
-    V_c = expect(first, first)
+        return (V,)
+    V_c = expect(first, first_psi)
     if order == 1:
-        return V, V_c, None, None, None, None
-    second = derivative(first)
+        return V, V_c
+    second, second_psi = derivative(first), derivative(first_psi)
     third, smooth = derivative(second), smooth_part(second)
-    V_cc, V_u, V_uc = expect(second, second), expect(second, phi, centred=mean_subtraction) / 2, expect(third, first) / 2
-    tilt = expect(derivative(smooth), first) + pair.slope * expect(smooth, second)
+    V_cc, V_u, V_uc = expect(second, second_psi), expect(second, psi, centred=mean_subtraction) / 2, expect(third, first_psi) / 2
+    tilt = expect(derivative(smooth), first_psi) + pair.slope * expect(smooth, second_psi)
     return V, V_c, V_cc, V_u, V_uc, tilt

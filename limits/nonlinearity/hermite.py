@@ -23,6 +23,8 @@ MOST_ROWS = 1024
 """Coefficients of each parity at most, so 2048 in all."""
 BLOCK = 16
 NEGLIGIBLE = 1e-14
+ROUNDING = 1e-30
+"""Squares of the round-off of φ', which need not be resolved."""
 
 
 class NotResolvedError(ValueError):
@@ -66,28 +68,35 @@ def reach(f: Function, top: float) -> float:
     raise NotResolvedError(f"phi grows too fast for a Hermite series at variance {top:g}")
 
 
-def resolving(f: Function, top: float, radius: float) -> int:
-    r"""The number of nodes that makes $E f(\sqrt u z)^2$ exact."""
+def resolving(phi: Function, slope: Function, top: float, radius: float) -> int:
+    r"""The number of nodes that makes $E\phi'(\sqrt u z)^2$ exact, and $\phi$ the integral of $\phi'$.
+
+    The latter by Stein's lemma, $\sqrt u E\phi' = E z\phi$ and $\sqrt u E z\phi' = E(z^2 - 1)\phi$, which also tells when the
+    nodes are so few that they miss a narrow function altogether.
+    """
     count, coarser, last = 16, 0, np.inf
     while count <= MOST_NODES:
         z, w = nodes(count, radius)
-        value = float(np.sum(w * (values(f, sqrt(top) * z) ** 2 + values(f, -sqrt(top) * z) ** 2)))
-        if abs(value - last) <= NEGLIGIBLE * abs(value):
+        z, w = np.concatenate([-z, z]), np.concatenate([w, w])
+        f, g = values(phi, sqrt(top) * z), sqrt(top) * values(slope, sqrt(top) * z)
+        energy, size = float(np.sum(w * g * g)), float(np.sum(w * (1 + z * z) * (abs(f) + abs(g))))
+        stein = max(abs(np.sum(w * (g - z * f))), abs(np.sum(w * (z * g - (z * z - 1) * f))))
+        if abs(energy - last) <= NEGLIGIBLE * energy + ROUNDING * top and stein <= 10 * NEGLIGIBLE * (size + 1):
             return coarser
-        coarser, count, last = count, ceil(1.25 * count), value
+        coarser, count, last = count, ceil(1.25 * count), energy
     raise NotResolvedError(f"phi varies too fast for a Hermite series at variance {top:g}")
 
 
-def basis(f: Function, top: float, correlation: float, weight: float) -> Basis:
-    r"""Nodes and rows for $\sum_k k^{weight} f_k^2 \rho^k$ at the variance `top`, $|\rho|$ up to `correlation`.
+def basis(phi: Function, slope: Function, top: float, correlation: float, weight: float) -> Basis:
+    r"""Nodes and rows for $\sum_k k^{weight} h_k'^2 \rho^k$ at the variance `top`, $|\rho|$ up to `correlation`.
 
-    With $n$ nodes the function resolves frequencies up to $2\pi n_0/R$, and $He_k$ needs $\sqrt k + 6$ more.
+    With $n$ nodes the function resolves frequencies up to $2\pi n/R$, and $He_k$ needs $\sqrt k + 6$ more.
     """
-    radius = reach(f, top)
-    enough = resolving(f, top, radius)
+    radius = max(reach(phi, top), reach(slope, top))
+    enough = resolving(phi, slope, top, radius)
     count = 2 * enough
     while True:
-        rows = _rows(f, top, nodes(count, radius), correlation, weight)
+        rows = _rows(slope, top, nodes(count, radius), correlation, weight)
         needed = enough + ceil(radius / (2 * pi) * (sqrt(2 * max(len(rows.even), len(rows.odd))) + 6))
         if count >= needed:
             return rows
@@ -111,7 +120,7 @@ def _rows(f: Function, top: float, rule: tuple[Array, Array], correlation: float
         rough += float(np.sum(squares * np.maximum(k, 1) ** weight))
         power = correlation ** k[-1]
         tail = power * k[-1] ** (weight + 0.5) * np.max(squares[-4:])
-        if power * left_over <= NEGLIGIBLE * energy and tail <= NEGLIGIBLE * rough:
+        if power * left_over <= NEGLIGIBLE * energy + ROUNDING and tail <= NEGLIGIBLE * rough + ROUNDING:
             return Basis(z, *(table[: start + BLOCK] for table in tables))
     raise NotResolvedError(f"phi varies too fast for a Hermite series at variance {top:g}")
 

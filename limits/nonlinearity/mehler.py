@@ -9,11 +9,12 @@ digits, from a Chebyshev interpolant of φ'.
 """
 
 from math import pi, sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from limits.nonlinearity.hermite import (
+    Basis,
     Coefficients,
     Function,
     basis,
@@ -28,9 +29,39 @@ from limits.nonlinearity.pair import Pair
 
 Array = Any
 
-ACCURACY = 1e-12
+ACCURACY = 2e-12
+CACHED = 2**14
+"""Numbers of an array that stays in the cache of a processor."""
 SMALL = 2e-3
 """Variance below which φ'' and φ''' are not taken from coefficients of φ'."""
+
+
+class Marginal(NamedTuple):
+    r"""Variances with what depends on them alone: the coefficients of $\phi'$, on which basis, and up to which variance."""
+
+    variances: Array
+    first: Coefficients | None = None
+    on: Basis | None = None
+    top: float = 0.0
+
+    def __getitem__(self, index: Any) -> "Marginal":  # type: ignore[override]
+        """Those of some variances."""
+        first = self.first
+        if first is not None:
+            each = (slice(None), *index) if isinstance(index, tuple) else (slice(None), index)
+            first = Coefficients(first.even[each], first.odd[each])
+        return Marginal(self.variances[index], first, self.on, self.top)
+
+
+def marginal(phi: Function, slope: Function, u: Array, like: Marginal | None = None) -> Marginal:
+    """The coefficients at variances u, on the basis of another if that reaches far enough."""
+    largest = float(np.max(u, initial=0.0))
+    if like is not None and like.on is not None and largest <= like.top:
+        on, top = like.on, like.top
+    else:
+        top = 1.25 * largest
+        on = basis(phi, slope, top, 1.0, 0.0)
+    return Marginal(u, coefficients(slope, u, on), on, top)
 
 
 def _column(length: int, start: int, like: Array) -> Array:
@@ -97,14 +128,18 @@ def _mended(f: Coefficients, slope: Function, u: Array, order: int) -> Coefficie
 
 
 def _horner(f: Array, g: Array, x: Array, *scales: Array | None) -> list[Array]:
-    r"""$\sum_j s_j f_j g_j x^j$ for each list of scales (None: ones), by Horner's rule; the products are shared."""
-    sums = [np.zeros(x.shape) for _ in scales]
-    product, term = np.empty(x.shape), np.empty(x.shape)
-    for j in range(min(len(f), len(g)) - 1, -1, -1):
-        np.multiply(f[j], g[j], out=product)
+    r"""$\sum_j s_j f_j g_j x^j$ for each list of scales (None: ones); Horner's rule over blocks of terms that fit the cache."""
+    sums, terms = [np.zeros(x.shape) for _ in scales], min(len(f), len(g))
+    block = max(1, min(terms, CACHED // max(x.size, 1)))
+    powers = np.ones((block, *x.shape))
+    np.cumprod(np.broadcast_to(x, (block - 1, *x.shape)), axis=0, out=powers[1:])
+    leap = powers[-1] * x
+    for start in range(terms - 1 - (terms - 1) % block, -1, -block):
+        part = f[start : min(start + block, terms)] * g[start : min(start + block, terms)]
+        part = part * powers[: len(part)]
         for value, scale in zip(sums, scales, strict=True):
-            value *= x
-            value += product if scale is None else np.multiply(product, scale[j], out=term)
+            value *= leap
+            value += part.sum(0) if scale is None else np.tensordot(scale[start : start + len(part)], part, 1)
     return sums
 
 
@@ -125,23 +160,32 @@ def mean(phi: Function, slope: Function, u: Array) -> Array:
     u = np.asarray(u, float)
     top = float(np.max(u, initial=0.0))
     radius = max(reach(phi, top), reach(slope, top))
-    z, w = nodes(2 * max(resolving(slope, top, radius), resolving(phi, top, radius)), radius)
+    z, w = nodes(2 * resolving(phi, slope, top, radius), radius)
     argument = np.sqrt(u)[..., None] * z
     return (values(phi, argument) + values(phi, -argument)) @ w
 
 
-def dual(phi: Function, slope: Function, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array | None, ...]:
-    r"""$V, V_c, V_{cc}, V_u, V_{uc}$ and the tilt as far as `order` asks."""
+def dual(
+    phi: Function,
+    slope: Function,
+    pair: Pair,
+    mean_subtraction: bool,
+    order: int,
+    known: tuple[Coefficients | None, Coefficients | None] = (None, None),
+) -> tuple[Array, ...]:
+    r"""$V, V_c, V_{cc}, V_u, V_{uc}$ and the tilt as far as `order` asks, from coefficients at u and v if they are known."""
     u, v, rho = pair.u, pair.v, pair.correlation
     square = rho * rho
-    top = float(max(np.max(u, initial=0.0), np.max(v, initial=0.0)))
-    on = basis(slope, top, float(np.max(abs(rho), initial=0.0)), max(order - 1, 0))
-    first_u, first_v = coefficients(slope, u, on), coefficients(slope, v, on)
+    first_u, first_v = known
+    if order == 2 or first_u is None or first_v is None:
+        top = float(max(np.max(u, initial=0.0), np.max(v, initial=0.0)))
+        on = basis(phi, slope, top, float(np.max(abs(rho), initial=0.0)), max(order - 1, 0))
+        first_u, first_v = coefficients(slope, u, on), coefficients(slope, v, on)
     V_c, part = _first_order(first_u, first_v, rho, square)
     mean_v = np.zeros(v.shape) if mean_subtraction else mean(phi, slope, v)
     V = pair.c * part + (0.0 if mean_subtraction else mean(phi, slope, u) * mean_v)
     if order < 2:
-        return V, (V_c if order else None), None, None, None, None
+        return (V, V_c)[: order + 1]
     second = _second(slope, first_u, u)
     V_cc = _sum(second, _second(slope, first_v, v), rho, square)
     V_u = _sum(second, _integrated(first_v, v, mean_v), rho, square) / 2

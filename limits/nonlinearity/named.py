@@ -3,6 +3,7 @@ r"""Nonlinearities with a name."""
 from collections.abc import Sequence
 from math import pi, sqrt
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def _wave(p: complex, q: complex) -> dict:
     return {Exponential(1j): (p,), Exponential(-1j): (q,)}
 
 
-def power(m: int) -> Nonlinearity:
+def power(m: float) -> Nonlinearity:
     """$z^m$: "linear", "square", "cube", or "power(m)"."""
     if isinstance(m, bool) or m != int(m) or m < 0:
         raise ValueError(f"power must be a whole number >= 0, got {m!r}")
@@ -53,7 +54,7 @@ NAMED = {
 """Nonlinearities with a name."""
 
 
-def leaky_relu(slope: float = 0.01) -> Nonlinearity:
+def leaky_relu(slope: Any = 0.01) -> Nonlinearity:
     r"""$\max(z, 0) + \mathrm{slope} \min(z, 0)$.
 
     >>> leaky_relu(0.2).name
@@ -64,7 +65,7 @@ def leaky_relu(slope: float = 0.01) -> Nonlinearity:
     return _kinked(name, (1 - slope) / 2, (1 + slope) / 2)
 
 
-def kinked(b: float, k: float = 0.0) -> Nonlinearity:
+def kinked(b: Any, k: Any = 0.0) -> Nonlinearity:
     """$b|z| + kz$.
 
     >>> kinked(0.5, 0.5).name
@@ -74,7 +75,7 @@ def kinked(b: float, k: float = 0.0) -> Nonlinearity:
     return combination(((factors[0], NAMED["abs"]), (factors[1], NAMED["linear"])))
 
 
-def polynomial(coefficients: Sequence[float]) -> Nonlinearity:
+def polynomial(coefficients: Sequence[Any]) -> Nonlinearity:
     r"""$\sum_m c_m z^m$.
 
     >>> polynomial([0, 1, 0, -0.5]).name

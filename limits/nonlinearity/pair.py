@@ -53,4 +53,4 @@ class Pair:
 
 def _check(variances: Array, name: str) -> None:
     if not (np.all(np.isfinite(variances)) and np.all(variances >= 0)):
-        raise ValueError(f"variances {name} must be finite and >= 0, got {variances.min() if variances.size else variances!r}")
+        raise ValueError(f"variances {name} must be finite and >= 0, got {float(np.min(variances))}")

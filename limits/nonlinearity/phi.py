@@ -9,7 +9,8 @@ import numpy as np
 from limits.nonlinearity import closed, mehler, quadrature
 from limits.nonlinearity.expansion import Expansion, Exponential, Kink, reflected, total
 from limits.nonlinearity.functions import Function, Sum
-from limits.nonlinearity.hermite import NotResolvedError
+from limits.nonlinearity.hermite import Coefficients, NotResolvedError
+from limits.nonlinearity.mehler import Marginal
 from limits.nonlinearity.pair import Pair
 from limits.nonlinearity.validity import check, checked_kinks
 
@@ -46,6 +47,7 @@ class Dual(NamedTuple):
     tilt: Array = None
 
 
+Known = tuple[Coefficients | None, Coefficients | None]
 Terms = tuple[tuple[float, "Nonlinearity"], ...]
 
 
@@ -81,9 +83,9 @@ class Nonlinearity:
     """
 
     name: str
-    phi: Function
-    derivative: Function
-    kinks: tuple[float, ...] = ()
+    phi: Any
+    derivative: Any
+    kinks: Any = ()
     expansion: Expansion | None = field(default=None, compare=False, repr=False)
     closed: bool = field(default=True, compare=False, repr=False)
     terms: Terms = field(default=(), compare=False, repr=False)
@@ -96,6 +98,15 @@ class Nonlinearity:
             object.__setattr__(self, "terms", ((1.0, self),))
             if self.expansion is None:
                 check(self.name, self.phi, self.derivative, self.kinks)
+
+    @classmethod
+    def known_by_name(cls, name: str, function: Function) -> "Nonlinearity":
+        """One whose functions are not at hand: `function`, which is not tried, stands for both."""
+        found = object.__new__(cls)
+        known = {"name": name, "phi": function, "derivative": function, "kinks": (), "expansion": None, "closed": False}
+        for field_name, value in (known | {"terms": ((1.0, found),)}).items():
+            object.__setattr__(found, field_name, value)
+        return found
 
     @property
     def linear(self) -> bool:
@@ -120,10 +131,13 @@ class Nonlinearity:
 
     @property
     def accuracy(self) -> float:
-        """Error of V and V_c, and of the others where they are not blowing up, relative to the larger of 1 and their size."""
-        if self.expansion is not None and (self.closed or self.kinks):
+        """Error of the duals where they do not blow up, relative to the larger of 1 and their size.
+
+        Of a smooth function of one's own it is 1e-9 where the variance is too large for its Hermite series.
+        """
+        if self.closed:
             return closed.ACCURACY
-        return quadrature.ACCURACY if self.kinks else mehler.ACCURACY
+        return quadrature.ACCURACY if self.kinks and self.expansion is None else mehler.ACCURACY
 
     def mean(self, u: Array) -> Array:
         r"""$E\phi(\sqrt u z)$, $z$ standard normal, for variances $u \ge 0$.
@@ -151,11 +165,12 @@ class Nonlinearity:
         top = max(float(np.max(u, initial=0.0)) for u in variances)
         return quadrature.pieces(self.phi, self.derivative, self.kinks, top)
 
-    def dual(self, u: Array, v: Array, c: Array, *, mean_subtraction: bool = True, order: int = 2) -> Dual:
+    def dual(self, u: Array | Marginal, v: Array | Marginal, c: Array, *, mean_subtraction: bool = True, order: int = 2) -> Dual:
         r"""The dual kernel $V(u, v, c)$ and its derivatives: `order` 0 gives V, 1 adds V_c, 2 all.
 
         Args:
-            u: variances of $z_i$; u, v and c broadcast, and what depends on u or v alone is computed in its own shape.
+            u: variances of $z_i$, or their `marginal`; u, v and c broadcast, and what depends on u or v alone is computed in its
+                own shape.
             v: variances of $z_j$.
             c: covariances, clipped to $\pm\sqrt{uv}$. Derivatives that blow up there (V_cc and V_uc of a kinked $\phi$, like
                 $1/\sqrt{uv - c^2}$) take the value at $uv - c^2$ = 2e-16 $uv$; where $u$ or $v$ is 0 the correlation is 0.
@@ -172,22 +187,59 @@ class Nonlinearity:
         """
         if order not in (0, 1, 2):
             raise ValueError(f"order must be 0, 1 or 2, got {order!r}")
-        pair = Pair(u, v, c)
+        first, second = (w if isinstance(w, Marginal) else Marginal(w) for w in (u, v))
+        pair, known = Pair(first.variances, second.variances, c), (first.first, second.first)
         with np.errstate(all="ignore"):
-            parts = self._dual(pair, mean_subtraction, order)
-        for part in parts[: (1, 2, 6)[order]]:
+            parts = self._dual(pair, mean_subtraction, order, known)
+        for part in parts:
             self._check(part, pair.u, pair.v)
         return Dual(*parts)
 
-    def _dual(self, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array | None, ...]:
+    def marginal(self, u: Array, like: Marginal | None = None) -> Marginal:
+        r"""Variances with what the dual kernel of order 0 or 1 needs of them alone, to be used again and again as u or v.
+
+        Args:
+            u: variances, an array; the result can be indexed like it.
+            like: another one, to share its quadrature.
+
+        >>> from limits.nonlinearity import nonlinearity
+        >>> known = nonlinearity("tanh").marginal(np.array([0.5, 1.0]))
+        >>> nonlinearity("tanh").dual(known[0], known[1], 0.3, order=0).V.round(6)
+        np.float64(0.134041)
+        """
+        u = np.asarray(u, float)
         if not self.closed and not self.kinks:
             try:
-                return mehler.dual(self.phi, self.derivative, pair, mean_subtraction, order)
+                with np.errstate(all="ignore"):
+                    return mehler.marginal(self.phi, self.derivative, u, like)
             except NotResolvedError:
                 pass
+        return Marginal(u)
+
+    def _dual(self, pair: Pair, mean_subtraction: bool, order: int, known: Known) -> tuple[Array, ...]:
+        if self.closed or (self.expansion is None and self.kinks):
+            return self._slow_or_closed(pair, mean_subtraction, order)
+        try:
+            return self._series(pair, mean_subtraction, order, known)
+        except NotResolvedError:
+            return self._slow_or_closed(pair, mean_subtraction, order)
+
+    def _slow_or_closed(self, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array, ...]:
         if self.expansion is not None:
-            return closed.dual(self.expansion, pair, mean_subtraction, order)
+            return closed.dual(self.expansion, self.expansion, pair, mean_subtraction, order)
         return quadrature.dual(self._pieces(pair.u, pair.v), pair, mean_subtraction, order)
+
+    def _series(self, pair: Pair, mean_subtraction: bool, order: int, known: Known = (None, None)) -> tuple[Array, ...]:
+        """A Hermite series, but closed forms for what is kinked in a sum of known terms and for its cross terms."""
+        bent = tuple((a, term) for a, term in self.terms if term.kinks)
+        if not bent:
+            return mehler.dual(self.phi, self.derivative, pair, mean_subtraction, order, known)
+        kinked, rest = combination(bent), combination(tuple((a, term) for a, term in self.terms if not term.kinks))
+        parts = [rest._series(pair, mean_subtraction, order)]
+        sharp, smooth = kinked.expansion or {}, rest.expansion or {}
+        for f, g in ((sharp, sharp), (sharp, smooth), (smooth, sharp)):
+            parts.append(closed.dual(f, g, pair, mean_subtraction, order))
+        return tuple(sum(same) for same in zip(*parts, strict=True))
 
     def _check(self, found: Array, *variances: Array) -> None:
         if not np.all(np.isfinite(found)):

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 from numbers import Real
+from typing import Any
 
 import numpy as np
-
-from limits.nonlinearity.functions import Function
 
 STEP = 1e-4
 POINTS = np.linspace(-4.987, 5.013, 83)
@@ -21,7 +20,7 @@ def checked_kinks(kinks: object) -> tuple[float, ...]:
     return tuple(sorted({float(kink) for kink in found}))
 
 
-def check(name: object, phi: Function, derivative: Function, kinks: tuple[float, ...]) -> None:
+def check(name: object, phi: object, derivative: object, kinks: tuple[float, ...]) -> None:
     r"""Raise a sentence unless $\phi$ and $\phi'$ are finite, fit each other, and grow slower than a Gaussian decays."""
     if not isinstance(name, str) or not name.strip():
         raise TypeError(f"the name of a nonlinearity must be a text, got {name!r}")
@@ -33,7 +32,7 @@ def check(name: object, phi: Function, derivative: Function, kinks: tuple[float,
             _check_growth(function, what)
 
 
-def _values(f: Function, z: np.ndarray, what: str) -> np.ndarray:
+def _values(f: Any, z: np.ndarray, what: str) -> np.ndarray:
     if not callable(f):
         raise TypeError(f"{what} must be a function of every entry of an array, got {f!r}")
     try:
@@ -49,7 +48,7 @@ def _values(f: Function, z: np.ndarray, what: str) -> np.ndarray:
     return found
 
 
-def _check_slopes(phi: Function, slopes: np.ndarray, kinks: np.ndarray) -> None:
+def _check_slopes(phi: Any, slopes: np.ndarray, kinks: np.ndarray) -> None:
     differences = (_values(phi, POINTS + STEP, "phi") - _values(phi, POINTS - STEP, "phi")) / (2 * STEP)
     away = np.all(abs(POINTS[:, None] - kinks) > 2 * STEP, axis=1)
     errors = np.where(away, abs(differences - slopes), 0.0)
@@ -61,7 +60,7 @@ def _check_slopes(phi: Function, slopes: np.ndarray, kinks: np.ndarray) -> None:
         )
 
 
-def _check_growth(f: Function, what: str) -> None:
+def _check_growth(f: Any, what: str) -> None:
     r"""Refuse $\log|f|$ that grows like $z^2$, judged at 12 and 24."""
     for sign in (1, -1):
         size = np.log(np.maximum(abs(np.asarray(f(sign * np.array([12.0, 24.0])), float)), 1e-300))

@@ -49,6 +49,10 @@ class PhaseDiagram:
     def __str__(self) -> str:
         return "\n".join(map(str, self.regions))
 
+    def _repr_markdown_(self) -> str:
+        rows = [f"| {name} | ${Condition(pieces).latex()}$ |" for name, pieces in self.regions]
+        return "\n".join(["| regime | exponents |", "|---|---|", *rows])
+
     def to_json(self) -> dict[str, Any]:
         """The regions and their inequalities, in terms of JSON."""
         regions = [{"name": name, "pieces": [[str(i) for i in p.inequalities] for p in pieces]} for name, pieces in self.regions]

@@ -1,15 +1,13 @@
 """The branches of all blocks, expanded over the subsets of layers that contribute their update."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from itertools import combinations
 from math import prod
-from numbers import Integral
 
 from limits.exponents import Affine, Order, sum_aligned, sum_independent
+from limits.parametrization import whole_depth
 
 Subset = frozenset[int]
-DEEPEST = 12
-"""Layers of a block; its expansion has 2^k terms."""
 
 
 def branch(block_depth: int, centred: bool = True, *, tied: bool = False) -> dict[Subset, Affine]:
@@ -32,6 +30,7 @@ def branch(block_depth: int, centred: bool = True, *, tied: bool = False) -> dic
 
     Raises:
         ValueError: a block depth that is no whole number between 1 and 12.
+        TypeError: `centred` or `tied` neither true nor false.
 
     >>> for layers, exponent in branch(2).items():
     ...     print(sorted(layers), exponent)
@@ -40,6 +39,7 @@ def branch(block_depth: int, centred: bool = True, *, tied: bool = False) -> dic
     [2] 1 - alpha - gamma_2 - beta_1
     [1, 2] 1 - alpha - gamma_1 - gamma_2
     """
+    centred, tied = truth(centred, "centred"), truth(tied, "tied")
     sizes = _sizes(whole_depth(block_depth), tied)
     terms = {updated: _term(updated, sizes, block_depth) for updated in _subsets(block_depth)}
     return {u: (sum_independent if centred and not u else sum_aligned)(term).exponent for u, term in terms.items()}
@@ -67,11 +67,11 @@ def names(family: str, block_depth: int, tied: bool) -> tuple[str, ...]:
     return tuple(family if tied else f"{family}_{i}" for i in range(1, whole_depth(block_depth) + 1))
 
 
-def whole_depth(block_depth: object) -> int:
-    """`block_depth`, if it is one."""
-    if isinstance(block_depth, bool) or not isinstance(block_depth, Integral) or not 1 <= int(block_depth) <= DEEPEST:
-        raise ValueError(f"block_depth must be a whole number between 1 and {DEEPEST}, got {block_depth!r}")
-    return int(block_depth)
+def truth(value: object, name: str) -> bool:
+    """`value`, if it is true or false."""
+    if not isinstance(value, Hashable) or value not in (True, False):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def _sizes(block_depth: int, tied: bool) -> dict[tuple[str, int], Order]:

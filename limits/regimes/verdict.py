@@ -6,8 +6,8 @@ from fractions import Fraction
 from typing import Any
 
 from limits.exponents import Affine
-from limits.parametrization import Parametrization
-from limits.regimes.expansion import Subset, branch, curvature, names, whole_depth
+from limits.parametrization import Parametrization, checked
+from limits.regimes.expansion import Subset, branch, curvature, names, truth
 
 PROPERTIES = (
     "stable_at_initialization",
@@ -141,20 +141,19 @@ def classify(parametrization: Parametrization, *, block_depth: int = 1, centred:
 
     Raises:
         ValueError: a block depth that is no whole number between 1 and 12, or exponents for another number of layers.
-        TypeError: anything but a `Parametrization`.
+        TypeError: anything but a `Parametrization`, or `centred` neither true nor false.
 
     >>> print(classify(Parametrization("1/2", "1/2")))
     feature learning and diverse
       1/2 - alpha = 0         blocks add up like independent noise to Theta(1)   [D1.2]
-      1 - alpha - gamma = 0   updates add up coherently to Theta(1)   [D1.3]
-      gamma = 1/2 > 0         the update of one block vanishes in the limit   [D3.4]
+      1 - alpha - gamma = 0   updates add up coherently to Theta(1)              [D1.3]
+      gamma = 1/2 > 0         the update of one block vanishes in the limit      [D3.4]
     >>> print(classify(Parametrization(1, 0), block_depth=2).name)
     redundant
     """
-    if not isinstance(parametrization, Parametrization):
-        raise TypeError(f"parametrization must be a Parametrization, got {parametrization!r}: write Parametrization(1, 0)")
+    alpha, gammas, betas = checked(parametrization).layers(block_depth)
+    block_depth, centred = len(gammas), truth(centred, "centred")
     tied = block_depth == 1 or not any(isinstance(v, tuple) for v in (parametrization.gamma, parametrization.initial))
-    alpha, gammas, betas = parametrization.layers(whole_depth(block_depth))
     symbols = {family: names(family, block_depth, tied) for family in ("gamma", "beta")}
     point = {"alpha": alpha} | dict(zip(symbols["gamma"], gammas, strict=True)) | dict(zip(symbols["beta"], betas, strict=True))
     expansion = branch(block_depth, centred, tied=tied)
@@ -189,7 +188,7 @@ def classify(parametrization: Parametrization, *, block_depth: int = 1, centred:
         layerwise_linear=max([*second, *(v for updated, v in updates.items() if len(updated) > 1)]) < 0,
         diversity=diversity,
         steps=tuple(_steps(expansion, point, symbols, centred)),
-        block_depth=int(block_depth),
+        block_depth=block_depth,
         centred=centred,
     )
 
@@ -210,8 +209,7 @@ def _steps(
     for family, words, proof in (("gamma", _LAYER_UPDATE, "D3.4"), ("beta", _LAYER_INITIAL, noise)):
         for i, name in enumerate(dict.fromkeys(symbols[family]), start=1):
             if name not in without:
-                tied = len(set(symbols[family])) == 1
-                layer = "one block" if tied else f"layer {i}"
+                layer = "one block" if depth == 1 else "each layer" if len(set(symbols[family])) == 1 else f"layer {i}"
                 yield _step(Affine.symbol(name), point, tuple(w.replace("LAYER", layer) for w in words), proof)
 
 

@@ -1,79 +1,19 @@
-r"""Exact linear inequalities between exponents, and the regions they bound.
-
-An `Inequality` compares an `Affine` with zero, a `Polyhedron` asks for several at once, and a `Condition` for one of several
-polyhedra. Whether a polyhedron is empty is decided by Fourier-Motzkin elimination, in rational arithmetic, with strict
-inequalities kept strict.
-"""
+"""Regions: what several inequalities bound together, and unions of such."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
-from limits.exponents import Affine, Exponent, Number
-
-_FLIPPED = {"<=": ">=", "<": ">", "=": "="}
-_LATEX = {"<=": r"\le", ">=": r"\ge", "<": "<", ">": ">", "=": "="}
-
-
-@dataclass(frozen=True)
-class Inequality:
-    r"""$f \le 0$, $f < 0$ or $f = 0$ for an exact affine function $f$.
-
-    Args:
-        form: $f$.
-        relation: "<=", "<" or "=".
-
-    Raises:
-        ValueError: another relation.
-
-    >>> gamma = Affine.symbol("gamma")
-    >>> print(Inequality(-gamma, "<="), "|", Inequality(-gamma, "<=").negated())
-    gamma >= 0 | gamma < 0
-    """
-
-    form: Affine
-    relation: str
-
-    def __post_init__(self) -> None:
-        if self.relation not in _FLIPPED:
-            raise ValueError(f"a relation with zero must be one of {', '.join(_FLIPPED)}, got {self.relation!r}")
-
-    def holds(self, point: Mapping[str, Number]) -> bool:
-        """Whether it is true at a point, exactly."""
-        return self._true(self.form.at(point))
-
-    def _true(self, value: Fraction) -> bool:
-        return value < 0 if self.relation == "<" else value == 0 if self.relation == "=" else value <= 0
-
-    def negated(self) -> "Condition":
-        """What holds exactly where this does not."""
-        if self.relation == "=":
-            return Condition.any(Inequality(self.form, "<"), Inequality(-self.form, "<"))
-        return Condition.any(Inequality(-self.form, "<" if self.relation == "<=" else "<="))
-
-    def substitute(self, values: Mapping[str, Exponent] | None = None, /, **more: Exponent) -> "Inequality":
-        """Replace symbols."""
-        return Inequality(self.form.substitute(values, **more), self.relation)
-
-    def _sides(self) -> tuple[Affine, str]:
-        """The form that begins without a minus sign, and its relation with zero."""
-        first = self.form.constant or (self.form.terms[0][1] if self.form.terms else 0)
-        return (-self.form, _FLIPPED[self.relation]) if first < 0 else (self.form, self.relation)
-
-    def __str__(self) -> str:
-        form, relation = self._sides()
-        return f"{form} {relation} 0"
-
-    def latex(self) -> str:
-        r"""In LaTeX, such as $\gamma \ge 0$."""
-        form, relation = self._sides()
-        return f"{form.latex()} {_LATEX[relation]} 0"
+from limits.exponents import Exponent, Number
+from limits.inequalities.certificate import Certificate
+from limits.inequalities.elimination import decide, implied
+from limits.inequalities.inequality import Inequality
 
 
 @dataclass(frozen=True)
 class Polyhedron:
     """The convex set of points at which several inequalities hold; all points if there are none.
 
+    >>> from limits.exponents import Affine
     >>> alpha, gamma = Affine.symbol("alpha"), Affine.symbol("gamma")
     >>> wedge = Polyhedron((Inequality(1 - alpha - gamma, "<="), Inequality(gamma, "<="), Inequality(alpha - 1, "<=")))
     >>> print(wedge.simplified())
@@ -91,7 +31,11 @@ class Polyhedron:
     @property
     def is_empty(self) -> bool:
         """Whether no point belongs to it."""
-        return not _satisfiable(self.inequalities)
+        return isinstance(decide(self.inequalities), Certificate)
+
+    def within(self, other: "Polyhedron") -> bool:
+        """Whether every point of it belongs to another."""
+        return all(i in self.inequalities or implied(self.inequalities, i) for i in other.inequalities)
 
     def __and__(self, other: "Polyhedron") -> "Polyhedron":
         return Polyhedron(tuple(_merged(self.inequalities + other.inequalities)))
@@ -100,8 +44,8 @@ class Polyhedron:
         """Disjoint convex pieces of the points that do not belong to `other`; empty ones are left out."""
         kept = self
         for inequality in other.inequalities:
-            for piece in inequality.negated().pieces:
-                if not (part := kept & piece).is_empty:
+            for way in inequality.negated():
+                if not (part := kept & Polyhedron((way,))).is_empty:
                     yield part
             kept = kept & Polyhedron((inequality,))
 
@@ -109,12 +53,12 @@ class Polyhedron:
         """The same points, with equations in place of inequalities that are always tight, and nothing superfluous."""
         kept = list(dict.fromkeys(self.inequalities))
         for i in tuple(kept):
-            if i.relation == "<=" and not _satisfiable([*kept, Inequality(i.form, "<")]):
+            if i.relation == "<=" and implied(kept, Inequality(-i.form, "<=")):
                 kept[kept.index(i)] = Inequality(i.form, "=")
         kept.sort(key=lambda i: (i.relation != "=", len(i.form.terms)))
         for i in reversed(kept):
             others = [other for other in kept if other is not i]
-            if all(not _satisfiable([*others, *piece.inequalities]) for piece in i.negated().pieces):
+            if implied(others, i):
                 kept = others
         return Polyhedron(tuple(kept))
 
@@ -134,6 +78,7 @@ class Polyhedron:
 class Condition:
     """One of several polyhedra: what a verdict asks of the exponents.
 
+    >>> from limits.exponents import Affine
     >>> alpha, gamma = Affine.symbol("alpha"), Affine.symbol("gamma")
     >>> stable = Condition.all(Inequality("1/2" - alpha, "<="), Inequality(1 - alpha - gamma, "<="))
     >>> print(stable)
@@ -170,12 +115,16 @@ class Condition:
         """What holds exactly where this does not."""
         result = Condition((Polyhedron(),))
         for piece in self.pieces:
-            result = result & Condition(tuple(p for i in piece.inequalities for p in i.negated().pieces))
+            result = result & Condition.any(*(way for i in piece.inequalities for way in i.negated()))
         return result
 
     def simplified(self) -> "Condition":
-        """The same, without empty pieces and superfluous inequalities."""
-        return Condition(tuple(piece.simplified() for piece in self.pieces if not piece.is_empty))
+        """The same, without empty pieces, pieces within others, and superfluous inequalities."""
+        kept: list[Polyhedron] = []
+        for piece in (piece.simplified() for piece in self.pieces if not piece.is_empty):
+            if not any(piece.within(other) for other in kept):
+                kept = [*(other for other in kept if not other.within(piece)), piece]
+        return Condition(tuple(kept))
 
     def substitute(self, values: Mapping[str, Exponent] | None = None, /, **more: Exponent) -> "Condition":
         """Replace symbols."""
@@ -199,30 +148,3 @@ def _merged(inequalities: Iterable[Inequality]) -> Iterator[Inequality]:
     tight = {i for i in given if i.relation == "<=" and Inequality(-i.form, "<=") in given}
     merged = dict.fromkeys(Inequality(i._sides()[0], "=") if i in tight else i for i in given)
     yield from (i for i in merged if i.relation != "<=" or not {Inequality(i.form, r) for r in "<="} & merged.keys())
-
-
-def _satisfiable(inequalities: Iterable[Inequality]) -> bool:
-    """Whether a point satisfies all, by elimination of one symbol after another."""
-    left = list(dict.fromkeys(inequalities))
-    while symbolic := [i for i in left if not i.form.is_constant]:
-        if not all(i._true(i.form.constant) for i in left if i.form.is_constant):
-            return False
-        equation = next((i for i in symbolic if i.relation == "="), None)
-        left = _substituted(symbolic, equation) if equation else _eliminated(symbolic, symbolic[0].form.symbols[0])
-    return all(i._true(i.form.constant) for i in left)
-
-
-def _substituted(inequalities: list[Inequality], equation: Inequality) -> list[Inequality]:
-    name, coefficient = equation.form.terms[-1]
-    solution = Affine.symbol(name) - equation.form / coefficient
-    return list(dict.fromkeys(i.substitute({name: solution}) for i in inequalities if i is not equation))
-
-
-def _eliminated(inequalities: list[Inequality], name: str) -> list[Inequality]:
-    """Every upper bound on a symbol is above every lower one."""
-    sizes = [(i, i.form.coefficient(name)) for i in inequalities]
-    free = [i for i, c in sizes if c == 0]
-    upper = [(i.form / c, i.relation) for i, c in sizes if c > 0]
-    lower = [(i.form / -c, i.relation) for i, c in sizes if c < 0]
-    pairs = (Inequality(a + b, "<" if "<" in (r, s) else "<=") for a, r in upper for b, s in lower)
-    return list(dict.fromkeys([*free, *pairs]))

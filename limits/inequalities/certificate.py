@@ -1,10 +1,10 @@
-"""Constraints on exponents, and multipliers that prove that several of them cannot hold together."""
+"""Inequalities with a meaning, and multipliers that prove that several of them cannot hold together."""
 
 from dataclasses import dataclass
 from fractions import Fraction
 
 from limits.exponents import Affine
-from limits.inequalities import Inequality
+from limits.inequalities.inequality import Inequality
 
 
 @dataclass(frozen=True)

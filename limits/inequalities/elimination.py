@@ -16,8 +16,8 @@ from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from math import floor, gcd, lcm
 
-from limits.desiderata.constraints import Certificate, Constraint
-from limits.inequalities import Inequality
+from limits.inequalities.certificate import Certificate, Constraint
+from limits.inequalities.inequality import Inequality
 
 Row = tuple[int, ...]
 """Coefficients of the symbols, the constant, and the multipliers of the given constraints."""
@@ -56,6 +56,12 @@ def decide(constraints: Iterable[Inequality], symbols: Iterable[str] = ()) -> Po
     return found
 
 
+def implied(inequalities: Iterable[Inequality], consequence: Inequality) -> bool:
+    """Whether an inequality holds wherever the others do."""
+    given = tuple(inequalities)
+    return all(isinstance(decide((*given, way)), Certificate) for way in consequence.negated())
+
+
 class _Elimination:
     """Rows `(a_1 … a_n, a_0, multipliers)` of integers, and the symbols removed from them so far."""
 
@@ -73,7 +79,9 @@ class _Elimination:
         terms = dict(self.given[i].form.terms)
         values = [*(terms.get(name, Fraction(0)) for name in self.names), self.given[i].form.constant]
         scale = lcm(*(v.denominator for v in values))
-        return _primitive([*(int(v * scale) for v in values), *(scale * (i == j) for j in range(len(self.given)))])
+        return _primitive(
+            [*(v.numerator * (scale // v.denominator) for v in values), *(scale * (i == j) for j in range(len(self.given)))]
+        )
 
     def answer(self) -> Point | Certificate:
         while self.equations:
