@@ -98,8 +98,7 @@ def exponents():
     panels = Panels.uniform(4, 6)
     for directions, sizes in ((1, (20, 40, 80, 160)), (10, (10, 20, 40))):
         times = [
-            timed(lambda T=T, d=directions: linear_level(several(T, d), panels, NONE, 1, lambda t: None), 1)[0]
-            for T in sizes
+            timed(lambda T=T, d=directions: linear_level(several(T, d), panels, NONE, 1, lambda t: None), 1)[0] for T in sizes
         ]
         slopes = np.diff(np.log(times)) / np.diff(np.log(sizes))
         print(
