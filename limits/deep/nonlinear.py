@@ -27,6 +27,8 @@ from limits.record import Record
 from limits.semiseparable import BACKWARD, FORWARD, Array, At, CausalSystem, Coupled, Ready, footprint, transposed
 from limits.training import evolve
 
+INNERMOST = 3e-5
+"""Where tails of kinked nonlinearities do not count: couplings are logarithmic in p there, and narrower panels lose digits."""
 SIDE_BY_SIDE = 32
 """Samples that are only evaluated go through the depth in groups of this size."""
 
@@ -57,7 +59,10 @@ def nonlinear_level(
     )
     states = (kind or NonlinearStates)(problem, census, coordinates.coordinates, system, Marcher(panels, accumulate), moving)
     outputs, _ = evolve(problem, states, lambda t, _: done(t))
-    return Level(panels, outputs, states.kernels(record), system_tails(system, panels))
+    tails = system_tails(system, panels)
+    if problem.model.phi.kinks:
+        tails = np.where(panels.edges[1:] > INNERMOST, tails, 0.0)
+    return Level(panels, outputs, states.kernels(record), tails)
 
 
 def nonlinear_footprint(problem: Problem, record: Record, nodes: int) -> int:

@@ -17,7 +17,7 @@ FIRST_ORDER = 4
 MOST_FIRST_PANELS = 8
 HIGHEST_ORDER = 11
 MOST_DIVERGED = 4
-GRADING = 6.0 ** -np.arange(1, 7)
+GRADING = 6.0 ** -np.arange(1, 8)
 """Narrowing panels; below 1e-6 digits are lost by cancellation in uv - c^2."""
 COARSE = 0.3
 """Largest tail at which more nodes pay better than narrower panels."""
