@@ -217,7 +217,8 @@ def increments(axes: Any, run: Trajectory, sample: int = 0) -> Any:
             label += ": nothing moves"
         axes.plot(distance[across][seen], sizes[row][seen], color=shade, lw=1.5, marker=".", ms=5, label=label)
     if np.any(sizes > 0):
-        axes.set(xscale="log", yscale="log", ylim=(0.3 * sizes[sizes > 0].min(), 2 * sizes.max()))
+        axes.set(xlim=(0.7 * distance[across[0]], 1.4 * distance.max()), ylim=(0.3 * sizes[sizes > 0].min(), 2 * sizes.max()))
+        axes.set(xscale="log", yscale="log")
         _slopes(axes, distance[across], sizes[sizes > 0])
     title = f"Increments of sample {run.recorded[sample]}'s features from p = {first:g}"
     axes.set(xlabel=r"distance in depth $\varepsilon$", ylabel=r"rms of $x(p + \varepsilon) - x(p)$", title=title)
