@@ -9,13 +9,14 @@ correlation is $(E\phi')^2/E\phi'^2$.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from limits.lazy import nngp
 from limits.nonlinearity import Nonlinearity, nonlinearity
 from limits.panels import Panels
-from limits.problem import ResNet
+from limits.problem import ResNet, expect
 from limits.trajectory import Trajectory
 
 Array = np.ndarray
@@ -41,6 +42,7 @@ def feature_increments(trajectory: Trajectory) -> Array:
     >>> float(far[0, 0, 1, 0].round(6))  # e - 1
     1.718282
     """
+    expect(trajectory, Trajectory, "trajectory")
     kernel = trajectory.two_depth_kernel
     if kernel is None:
         raise ValueError('increments need two-depth kernels: record them with Record(kinds=("two_depth",))')
@@ -73,6 +75,7 @@ def diversity_exponents(trajectory: Trajectory) -> Array:
     >>> diversity_exponents(solve(one, record=near))[0].round(3)
     array([[0.5]])
     """
+    expect(trajectory, Trajectory, "trajectory")
     positions = np.asarray(trajectory.positions)
     if len(positions) < 3 or np.any(np.diff(positions) <= 0):
         raise ValueError(f"exponents need three increasing positions or more, got {positions.tolist()}")
@@ -104,6 +107,7 @@ def gradient_correlation(trajectory: Trajectory) -> Array:
     >>> gradient_correlation(solve(one)).round(12).min()
     np.float64(0.5)
     """
+    expect(trajectory, Trajectory, "trajectory")
     model = trajectory.problem.model
     if trajectory.feature_kernel is None:
         raise ValueError('the correlation of gradients needs feature kernels: record them with Record(kinds=("feature",))')
@@ -112,7 +116,7 @@ def gradient_correlation(trajectory: Trajectory) -> Array:
     return slope_correlation(model.phi, np.einsum("kkpii->kpi", trajectory.feature_kernel))
 
 
-def slope_correlation(phi: Nonlinearity, u: Array) -> Array:
+def slope_correlation(phi: Nonlinearity, u: Any) -> Any:
     r"""$(E\phi'(\sqrt u z))^2/E\phi'(\sqrt u z)^2$ for variances u: the squared mean is $V_c$ at covariance 0.
 
     >>> slope_correlation(nonlinearity("0.5*abs + 1.5*linear"), np.array([1.0])).round(12)
@@ -139,7 +143,7 @@ class Diversity:
 
 
 def rank(
-    nonlinearities: Iterable[str | Nonlinearity], *, multiplier: float = 1.0, mean_subtraction: bool = True
+    nonlinearities: str | Nonlinearity | Iterable[str | Nonlinearity], *, multiplier: float = 1.0, mean_subtraction: bool = True
 ) -> list[Diversity]:
     r"""Nonlinearities by gradient diversity in the infinite-depth limit at $\alpha = 1/2$, most diverse first.
 
@@ -147,19 +151,20 @@ def rank(
     homogeneous $\phi = b|z| + kz$ it is $b^2/(b^2 + k^2)$, largest for the absolute value (TP6, section 8.3; [D5.7]).
 
     Args:
-        nonlinearities: names or `Nonlinearity`.
+        nonlinearities: names or `Nonlinearity`, any number of them.
         multiplier: a.
         mean_subtraction: G.
 
     Raises:
         NoLimitError: nonlinearities with a mean, without mean subtraction.
+        UnresolvedError: variances that blow up before the last depth, as those of steep functions do.
 
     >>> [d.name for d in rank(["linear", "relu", "abs"])]
     ['abs', 'relu', 'linear']
     """
     panels = Panels.uniform(1, 8)
     found = []
-    for given in nonlinearities:
+    for given in [nonlinearities] if isinstance(nonlinearities, str | Nonlinearity) else nonlinearities:
         phi = nonlinearity(given)
         growth = _variances(ResNet(phi, multiplier=multiplier, mean_subtraction=mean_subtraction), [*panels.nodes, 1.0])
         correlation = panels.weights @ slope_correlation(phi, np.array(growth[:-1]))

@@ -5,6 +5,7 @@ depth, and training at a vanishing learning rate follows $\partial_t f = -\Theta
 and converge with depth wherever `classify` calls the parametrization stable.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -70,7 +71,7 @@ def ntk(
     *,
     parametrization: Parametrization = DEPTH_MUP,
     blocks: int | None = None,
-    trained: tuple[str, ...] = ("blocks",),
+    trained: str | Sequence[str] = "blocks",
 ) -> Array:
     r"""Tangent kernel of infinitely wide networks at initialization, each part at learning rate 1.
 
@@ -82,7 +83,7 @@ def ntk(
 
     Args:
         model, inputs, others, parametrization, blocks: those of `nngp`.
-        trained: any of "blocks", "input" (U) and "output" (V).
+        trained: one or several of "blocks", "input" (U) and "output" (V).
 
     Returns:
         Kernel of shape (P, Q).
@@ -97,6 +98,7 @@ def ntk(
     >>> ntk(ResNet("linear"), [[1.0]]).round(6)
     array([[2.718282]])
     """
+    trained = [trained] if isinstance(trained, str) else trained
     if unknown := [part for part in trained if part not in PARTS]:
         raise ValueError(f"trained must be any of {', '.join(PARTS)}, got {unknown[0]!r}")
     kernels = _Initial(model, inputs, others, parametrization, blocks, learning="blocks" in trained)

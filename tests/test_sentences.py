@@ -14,7 +14,7 @@ SETUP = """
 import numpy as np
 import limits
 from limits import Problem, ResNet, SGD, Record, Parametrization, DEPTH_MUP, recurse, solve, classify
-from limits import conditions, decode, design, phase_diagram, plots, raw_exponents
+from limits import conditions, decode, design, diversity, nngp, ntk, phase_diagram, plots, raw_exponents
 one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
 """
 
@@ -75,6 +75,16 @@ WRONG = [
     ("solve(one, tol=None)", "(Type|Value)Error", "tol must be"),
     ("solve('problem')", "TypeError", "problem must be a Problem"),
     ("recurse('problem', blocks=4)", "TypeError", "problem must be a Problem"),
+    ("nngp('relu', [[1]])", "TypeError", "model must be a ResNet, got 'relu'"),
+    ("nngp(ResNet(), [[1]], parametrization=(1, 0))", "TypeError", r"parametrization must be a Parametrization, got \(1, 0\)"),
+    ("ntk(ResNet(), [[1]], blocks=2.5)", "ValueError", "blocks must be a whole number >= 1, got 2.5"),
+    ("ntk(ResNet(), [[1]], ['two'])", "ValueError", "others must be a numeric array"),
+    ("ntk(ResNet(), [[1]], trained='head')", "ValueError", "trained must be any of blocks, input, output, got 'head'"),
+    ("diversity.feature_increments('run')", "TypeError", "trajectory must be a Trajectory, got 'run'"),
+    ("diversity.diversity_exponents(one)", "TypeError", "trajectory must be a Trajectory, got Problem"),
+    ("diversity.gradient_correlation(None)", "TypeError", "trajectory must be a Trajectory, got None"),
+    ("diversity.rank(['relux'])", "ValueError", "nonlinearity must be a Nonlinearity or a sum of"),
+    ("diversity.rank('relu', multiplier=-1)", "ValueError", "multiplier must be finite and > 0, got -1"),
     ("recurse(one, blocks=4, record='feature')", "TypeError", "record must be a Record"),
     ("solve(one, record=('feature',))", "TypeError", "record must be a Record"),
     ("classify('1/2')", "TypeError", "parametrization must be a Parametrization"),
