@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from limits.desiderata import Impossible as Impossible
     from limits.desiderata import design as design
     from limits.finite import DivergenceWarning as DivergenceWarning
+    from limits.finite import UncentredWarning as UncentredWarning
     from limits.finite import simulate as simulate
     from limits.lazy import nngp as nngp
     from limits.lazy import ntk as ntk
@@ -93,6 +94,7 @@ _HOMES = {
     "ResNet": "problem",
     "SGD": "problem",
     "ToleranceWarning": "deep",
+    "UncentredWarning": "finite",
     "Trajectory": "trajectory",
     "UnresolvedError": "deep",
     "classify": "regimes",
@@ -132,6 +134,7 @@ __all__ = [
     "ResNet",
     "ToleranceWarning",
     "Trajectory",
+    "UncentredWarning",
     "UnresolvedError",
     "__version__",
     "classify",

@@ -1,6 +1,7 @@
 """Networks with nonlinear blocks against the chain rule by hand, autograd, other array libraries, and linear blocks."""
 
 import tracemalloc
+import warnings
 from dataclasses import replace
 
 import naive_network as naive
@@ -11,11 +12,13 @@ from numpy.testing import assert_array_equal
 from scipy.stats import t as student
 from test_finite import ALL_KINDS, EXTRA, POSITIONS, assert_close, assert_same, run
 
-from limits import DivergedError, Nonlinearity, Record, Trajectory, estimate, ladder, recurse
+from limits import DivergedError, Nonlinearity, Record, Trajectory, UncentredWarning, estimate, ladder, recurse
 from limits.finite import DivergenceWarning, blocks, ensemble, library, network, nonlinear, simulate
 from limits.nonlinearity import nonlinearity
 from limits.parametrization import DEPTH_MUP, NEURAL_ODE, Parametrization
 from limits.problem import SGD, Problem, ResNet
+
+pytestmark = pytest.mark.filterwarnings("ignore::limits.UncentredWarning")
 
 PHIS = ("relu", "abs", "tanh", "sin", "sin + cos")
 MODELS = [ResNet(phi, mean_subtraction=g, multiplier=0.9) for phi in PHIS for g in (True, False)]
@@ -421,3 +424,20 @@ def test_of_ones_own_nonlinearity_the_name_is_saved(tmp_path):
     assert again.problem.model.phi.name == "line"
     with pytest.raises(ValueError, match="the nonlinearity 'line' is one's own, and a file holds only its name"):
         run(again.problem)
+
+
+def test_a_mean_that_blows_up_is_said():
+    """Relu is unstable at alpha = 1/2 only for its mean; tanh has none, and at alpha = 1 it is bounded."""
+
+    def one_step(name, alpha, gamma, mean_subtraction=False):
+        model = ResNet(name, mean_subtraction=mean_subtraction)
+        one = Problem(model, Parametrization(alpha, gamma), SGD(1.0, steps=1), [[1.0]], [[1.0]])
+        simulate(one, width=8, blocks=4)
+
+    with pytest.warns(UncentredWarning, match=r"relu without mean subtraction has a mean: .* grow like L\^\(1/2\)"):
+        one_step("relu", "1/2", "1/2")
+    fine = [("tanh", "1/2", "1/2"), ("relu", 1, 0), ("relu", "1/4", 1), ("relu", "1/2", "1/2", True)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for case in fine:
+            one_step(*case)

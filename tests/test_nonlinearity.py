@@ -1,7 +1,7 @@
 """Dual kernels against slow, obvious quadrature, against each other by Price's theorem, and against samples.
 
-Values are compared relative to the larger of 1 and the product of the root mean squares of the two factors: 1e-12 for every
-named function and every sum of them (`Nonlinearity.accuracy`), 1e-9 for kinked functions of one's own.
+Values are compared relative to the larger of 1 and the product of the root mean squares of the two factors, to the stated
+`Nonlinearity.accuracy`: 1e-13 for closed forms, 2e-12 for Hermite series, 1e-9 for kinked functions of one's own.
 """
 
 import pickle
@@ -144,7 +144,7 @@ def assert_first_order(phi, u, v, c, tolerance, breaks=None):
 @pytest.mark.parametrize("name", EVERY)
 def test_kernel_and_slope_are_the_quadrature(name):
     phi = nonlinearity(name)
-    assert phi.accuracy == 1e-12
+    assert phi.accuracy == (1e-13 if phi.closed else 2e-12)
     for u, v, c in POINTS:
         assert_first_order(phi, u, v, c, phi.accuracy)
 
@@ -158,7 +158,7 @@ def test_second_derivatives_are_the_quadrature(name):
         V_cc, V_uc = expectation(f2, f2, u, v, c), expectation(f3, f1, u, v, c) / 2
         raw, means = expectation(f2, f0, u, v, c), mean(f2, u) * mean(f0, v)
         agree(found.V_cc, V_cc, phi.accuracy, f2, f2, u, v)
-        agree(found.V_uc, V_uc, 2 * phi.accuracy, f3, f1, u, v)
+        agree(found.V_uc, V_uc, phi.accuracy, f3, f1, u, v)
         agree(found.V_u, (raw - means) / 2, phi.accuracy, f2, f0, u, v)
         agree(bare.V_u, raw / 2, phi.accuracy, f2, f0, u, v)
         scale = max(1, abs(c / u)) * max(size(f3, f1, u, v), size(f2, f2, u, v))
@@ -294,6 +294,23 @@ def test_nothing_blows_up(name):
         found = phi.dual(u, v, c, mean_subtraction=mean_subtraction)
         assert all(np.all(np.isfinite(part)) and part.shape == u.shape for part in found)
     assert np.all(np.isfinite(phi.mean(u)))
+
+
+@pytest.mark.parametrize("name", ["arctan", "elu", "hardtanh"])
+def test_nothing_of_ones_own_blows_up(name):
+    phi = OWN[name]
+    for point in [
+        (0, 0, 0),
+        (0, 1, 0),
+        (1, 0, 0),
+        (1e-300, 1, 1e-150),
+        (1e-12, 1, 1e-6),
+        (1, 1, -1),
+        (1e4, 1e4, 1e4),
+        (1e4, 1, -30),
+    ]:
+        assert all(np.isfinite(part) for part in phi.dual(*point))
+    assert_allclose(phi.dual(0.0, 0.0, 0.0).V_c, 1, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -496,7 +513,7 @@ SOME = [(1.3, 0.7, 0.35), (0.9, 1.8, -0.6), (1.0, 1.0, 0.9999), (1e-4, 1.0, 5e-3
 @pytest.mark.parametrize("name", OWN)
 def test_functions_of_ones_own(name):
     phi = OWN[name]
-    assert phi.accuracy == (1e-9 if phi.kinks else 1e-12)
+    assert phi.accuracy == (1e-9 if phi.kinks else 2e-12)
     assert not phi.closed
     for u, v, c in SOME:
         assert_first_order(phi, u, v, c, phi.accuracy)
@@ -592,7 +609,7 @@ def test_bad_functions_are_refused(arguments, sentence):
         (lambda p: leaky_relu("a"), "the slope of leaky_relu must be a finite number, got 'a'"),
         (lambda p: polynomial([]), "a polynomial must have at least one coefficient"),
         (lambda p: polynomial([1, None]), "a coefficient must be a finite number, got None"),
-        (lambda p: UNDECLARED.dual(1.0, 1.0, 0.5), "varies too fast away from its kinks and from 0 .* as kinks, or .* simulate"),
+        (lambda p: UNDECLARED.dual(1.0, 1.0, 0.5), "varies too fast away from its kinks and from 0, .* as kinks, or .* simulate"),
     ],
 )
 def test_bad_requests_are_refused(call, sentence):

@@ -16,7 +16,7 @@ import limits
 
 ROOT = Path(limits.__file__).parent
 HEAVY = ("scipy", "sympy", "torch", "matplotlib", "sklearn", "xarray", "dask", "distributed", "typer", "rich")
-ROOMS = ("data", "plots")
+ROOMS = ("data", "diversity", "lazy", "plots")
 """Modules that are used by their own names, as `limits.data.digits`."""
 EXAMPLES = (*ROOMS, "compare", "cost")
 """Modules whose every public function and class is for users."""
@@ -26,6 +26,7 @@ NO_EXAMPLE = {
     "compare.PowerLaw": "what `fit_power_law` gives; its example shows it",
     "compare.Unanswered": "an answer on its way between processes",
     "cost.Estimate": "what `estimate` gives; its example shows it",
+    "diversity.Diversity": "what `rank` gives; its example shows it",
     "data.load": "reads a file of the user; tests/test_data.py",
     "data.load_data": "reads a file of the user, or digits; tests/test_data.py",
     "plots.comparison": "draws; tests/test_plots.py and the picture in the README",

@@ -5,6 +5,6 @@ r"""Rung 1: real networks of width $n$ and $L$ blocks, trained on any array libr
 averages over seeds.
 """
 
-from limits.finite.ensemble import DivergenceWarning, simulate, simulation_footprint
+from limits.finite.ensemble import DivergenceWarning, UncentredWarning, simulate, simulation_footprint
 
-__all__ = ["DivergenceWarning", "simulate", "simulation_footprint"]
+__all__ = ["DivergenceWarning", "UncentredWarning", "simulate", "simulation_footprint"]

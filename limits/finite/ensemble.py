@@ -21,6 +21,7 @@ from limits.finite.nonlinear import ROWS_AT_ONCE, NonlinearTraining
 from limits.finite.observer import Observation, Observer
 from limits.problem import Problem, whole
 from limits.record import Record
+from limits.regimes import classify
 from limits.semiseparable import BACKWARD, FORWARD
 from limits.training import LARGEST_OUTPUT, DivergedError
 from limits.trajectory import Interrupted, Trajectory, assemble
@@ -32,6 +33,10 @@ SHARE_OF_MEMORY = 0.8
 
 class DivergenceWarning(RuntimeWarning):
     """Some seeds left the range of numbers and are left out of all averages."""
+
+
+class UncentredWarning(RuntimeWarning):
+    """The blocks have a mean over neurons, which makes the initialization unstable."""
 
 
 def simulate(
@@ -92,6 +97,7 @@ def simulate(
 
     Warns:
         DivergenceWarning: some seeds diverged.
+        UncentredWarning: the blocks have a mean, without mean subtraction, and their initialization is unstable for it.
 
     Source: TP6, section 4 and Def. 6.1; the batch mean, schedules and momentum are those of `SGD`.
 
@@ -108,6 +114,7 @@ def simulate(
     whole(seed, "seed", low=0)
     record = Record.of(record, problem)
     _refuse(problem, record, block_width)
+    _warn_of_means(problem)
     library = open_library(backend, device, dtype)
     runs = _Runs(problem, record, library, sizes["width"], sizes["blocks"], int(seed))
     meta = {"rung": "finite", **sizes, "seed": int(seed), "backend": backend, "dtype": dtype, "version": limits.__version__}
@@ -149,6 +156,21 @@ def _refuse(problem: Problem, record: Record, block_width: int | None) -> None:
         raise ValueError(
             "the response (TP6's Gamma) is a derivative of the limit and cannot be measured in a finite network, got "
             f"kinds={record.kinds!r}: ask recurse or solve for it"
+        )
+
+
+def _warn_of_means(problem: Problem) -> None:
+    """Say so where only the mean of the blocks makes the initialization unstable."""
+    model, parametrization = problem.model, problem.parametrization
+    if model.centred or classify(parametrization).name == "unstable at initialization":
+        return
+    alpha, _, beta = parametrization.single()
+    if not classify(parametrization, centred=False).stable_at_initialization:
+        warnings.warn(
+            f"{model.phi.name} without mean subtraction has a mean: initial features grow like L^({1 - alpha - beta}) with the "
+            "number of blocks [D1.3]; set mean_subtraction=True, or raise alpha to 1",
+            UncentredWarning,
+            stacklevel=3,
         )
 
 

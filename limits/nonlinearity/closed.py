@@ -21,7 +21,8 @@ from limits.nonlinearity.pair import EPSILON, TINY, Pair
 
 Array = Any
 
-ACCURACY = 1e-12
+ACCURACY = 1e-13
+"""For variances below 10^3; the rounding of an exponent grows with them."""
 
 
 class Table:
@@ -224,8 +225,9 @@ class Expectations:
         return value
 
     def _block(self, first: Family, second: Family, p: tuple, q: tuple, centred: bool) -> Array:
-        table = self.tables.setdefault((first, second), None) or _table(self.pair, first, second)  # type: ignore[arg-type]
-        self.tables[first, second] = table
+        if (first, second) not in self.tables:
+            self.tables[first, second] = _table(self.pair, first, second)
+        table = self.tables[first, second]
         value = 0.0
         for a, x in enumerate(p):
             for b, y in enumerate(q):

@@ -23,6 +23,8 @@ MOST_ROWS = 1024
 """Coefficients of each parity at most, so 2048 in all."""
 BLOCK = 16
 NEGLIGIBLE = 1e-14
+ROUNDING = 1e-30
+"""Squares of the round-off of φ', which need not be resolved."""
 
 
 class NotResolvedError(ValueError):
@@ -79,7 +81,7 @@ def resolving(phi: Function, slope: Function, top: float, radius: float) -> int:
         f, g = values(phi, sqrt(top) * z), sqrt(top) * values(slope, sqrt(top) * z)
         energy, size = float(np.sum(w * g * g)), float(np.sum(w * (1 + z * z) * (abs(f) + abs(g))))
         stein = max(abs(np.sum(w * (g - z * f))), abs(np.sum(w * (z * g - (z * z - 1) * f))))
-        if abs(energy - last) <= NEGLIGIBLE * energy and stein <= 10 * NEGLIGIBLE * size:
+        if abs(energy - last) <= NEGLIGIBLE * energy + ROUNDING * top and stein <= 10 * NEGLIGIBLE * (size + 1):
             return coarser
         coarser, count, last = count, ceil(1.25 * count), energy
     raise NotResolvedError(f"phi varies too fast for a Hermite series at variance {top:g}")
@@ -118,7 +120,7 @@ def _rows(f: Function, top: float, rule: tuple[Array, Array], correlation: float
         rough += float(np.sum(squares * np.maximum(k, 1) ** weight))
         power = correlation ** k[-1]
         tail = power * k[-1] ** (weight + 0.5) * np.max(squares[-4:])
-        if power * left_over <= NEGLIGIBLE * energy and tail <= NEGLIGIBLE * rough:
+        if power * left_over <= NEGLIGIBLE * energy + ROUNDING and tail <= NEGLIGIBLE * rough + ROUNDING:
             return Basis(z, *(table[: start + BLOCK] for table in tables))
     raise NotResolvedError(f"phi varies too fast for a Hermite series at variance {top:g}")
 

@@ -29,7 +29,7 @@ from limits.nonlinearity.pair import Pair
 
 Array = Any
 
-ACCURACY = 1e-12
+ACCURACY = 2e-12
 CACHED = 2**14
 """Numbers of an array that stays in the cache of a processor."""
 SMALL = 2e-3

@@ -52,15 +52,17 @@ class Pieces(NamedTuple):
         return z
 
     def jumps(self) -> tuple[Array, Array]:
-        """$J_k$ and $I_k$, from the polynomials through seven points on either side."""
+        """$J_k$ and $I_k$, from the polynomials through seven points on either side; 0 where they are round-off."""
         step = STEP * self.scale
         offsets = step * np.arange(0.5, 7.5)
-        first, second = [], []
-        for kink in self.kinks:
-            right, left = (np.polyfit(sign * offsets, self.slope(kink + sign * offsets), 6) for sign in (1, -1))
-            first.append(right[-1] - left[-1])
-            second.append(right[-2] - left[-2])
-        return np.array(first), np.array(second)
+        found = np.zeros((2, len(self.kinks)))
+        for k, kink in enumerate(self.kinks):
+            samples = [np.asarray(self.slope(kink + sign * offsets), float) for sign in (1, -1)]
+            right, left = (np.polyfit(sign * offsets, values, 6) for sign, values in zip((1, -1), samples, strict=True))
+            noise = 1e-12 * np.max(np.abs(samples)) / np.array([1.0, step])
+            jumps = right[:-3:-1] - left[:-3:-1]
+            found[:, k] = np.where(abs(jumps) > noise, jumps, 0.0)
+        return found[0], found[1]
 
 
 def _differences(order: int) -> Array:

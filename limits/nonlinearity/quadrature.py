@@ -38,7 +38,8 @@ def _rule(breaks: Array) -> tuple[Array, Array]:
     middle, half = (breaks[..., 1:] + breaks[..., :-1]) / 2, (breaks[..., 1:] - breaks[..., :-1]) / 2
     x = middle[..., None] + half[..., None] * NODES
     w = half[..., None] * WEIGHTS * (np.exp(-0.5 * x * x) / sqrt(2 * pi))
-    return x.reshape(*x.shape[:-2], -1), w.reshape(*w.shape[:-2], -1)
+    shape = (*x.shape[:-2], x.shape[-2] * x.shape[-1])
+    return x.reshape(shape), w.reshape(shape)
 
 
 def _marks(kinks: Array, scale: float, reach: float) -> Array:
@@ -72,12 +73,12 @@ def pieces(phi: Function, slope: Function, kinks: tuple[float, ...], top: float)
         f, g = np.asarray(phi(deviation * x), float), deviation * np.asarray(slope(deviation * x), float)
         squares, size = np.array([np.sum(w * f * f), np.sum(w * g * g)]), np.sum(w * (1 + x * x) * (abs(f) + abs(g)))
         stein = max(abs(np.sum(w * (g - x * f))), abs(np.sum(w * (x * g - (x * x - 1) * f))))
-        if np.all(abs(squares - last) <= FINE * squares) and stein <= FINE * size:
+        if np.all(abs(squares - last) <= FINE * (squares + 1)) and stein <= FINE * (size + 1):
             return Pieces(phi, slope, np.sort(np.array(kinks, float)), 4 * scale)
         last = squares
     raise NotResolvedError(
-        f"phi varies too fast away from its kinks and from 0 at variance {top:g}: name further points of fast change as kinks, "
-        "or train finite networks with simulate, which needs no Gaussian expectations"
+        f"phi varies too fast away from its kinks and from 0, or is not finite, at variance {top:g}: name further points of fast "
+        "change as kinks, or train finite networks with simulate, which needs no Gaussian expectations"
     )
 
 
@@ -89,34 +90,30 @@ def mean(f: Pieces, u: Array) -> Array:
 
 
 def dual(f: Pieces, pair: Pair, mean_subtraction: bool, order: int) -> tuple[Array, ...]:
-    r"""$V, V_c, V_{cc}, V_u, V_{uc}$ and the tilt as far as `order` asks."""
+    r"""$V, V_c, V_{cc}, V_u, V_{uc}$ and the tilt as far as `order` asks; pairs of like correlation are done together."""
     shape = pair.shape
     u, v, c, gap = (np.broadcast_to(x, shape).ravel() for x in (pair.u, pair.v, pair.c, pair.gap))
-    means = [np.broadcast_to(mean(f, x), shape).ravel() if mean_subtraction else np.zeros(u.shape) for x in (pair.u, pair.v)]
+    mean_u, mean_v = (np.broadcast_to(mean(f, x) * mean_subtraction, shape).ravel() for x in (pair.u, pair.v))
     found = np.empty(((1, 2, 6)[order], len(u)))
     narrow = np.argsort(gap / np.maximum(u * v, TINY), kind="stable")
-    start = 0
-    while start < len(u):
-        chunk = narrow[start : start + 1]
-        outer = _Outer(f, u[chunk], v[chunk], c[chunk], gap[chunk])
-        size = max(1, int(MOST_VALUES / outer.cost))
-        chunk = narrow[start : start + size]
-        outer = _Outer(f, u[chunk], v[chunk], c[chunk], gap[chunk])
-        found[:, chunk] = outer.answers(means[0][chunk], means[1][chunk], order)
-        start += size
+    while len(narrow):
+        size = max(1, MOST_VALUES // Panels(f, *(x[narrow[:1]] for x in (u, v, c, gap))).cost)
+        chunk, narrow = narrow[:size], narrow[size:]
+        panels = Panels(f, *(x[chunk] for x in (u, v, c, gap)))
+        found[:, chunk] = panels.answers(mean_u[chunk], mean_v[chunk], order)
     return tuple(row.reshape(shape) for row in found)
 
 
-class _Outer:
-    """The panels of some pairs, the one with the smallest conditional deviation first."""
+class Panels:
+    """The panels of the outer variable for some pairs; arrays are (pairs, nodes) or (pairs, kinks)."""
 
     def __init__(self, f: Pieces, u: Array, v: Array, c: Array, gap: Array) -> None:
-        self.f, self.c = f, c
-        self.u, self.v = np.maximum(u, TINY), np.maximum(v, TINY)
-        self.rho = c / np.sqrt(self.u * self.v)
-        self.s = np.maximum(np.sqrt(gap / (self.u * self.v)), NARROWEST)
-        top = REACH * sqrt(max(self.u.max(), self.v.max()))
-        self.marks = _marks(f.kinks, f.scale, top)
+        self.f, self.c = f, c[:, None]
+        self.u, self.v = np.maximum(u, TINY)[:, None], np.maximum(v, TINY)[:, None]
+        root = np.sqrt(self.u) * np.sqrt(self.v)
+        self.rho, self.s = self.c / root, np.maximum(np.sqrt(gap)[:, None] / root, NARROWEST)
+        self.s[(u == 0) | (v == 0)] = 1.0
+        self.marks = _marks(f.kinks, f.scale, REACH * sqrt(max(self.u.max(), self.v.max())))
         self.x, self.w = _rule(self._breaks())
 
     @property
@@ -126,52 +123,46 @@ class _Outer:
 
     def _breaks(self) -> Array:
         steps = RATIO ** np.arange(1 + ceil(log(REACH / self.s.min()) / log(RATIO)))
-        steps = np.concatenate([[0.0], steps, -steps])
-        rho = np.where(abs(self.rho) < 1e-3, 1e-3, self.rho)[:, None]
-        centres = self.f.kinks / (np.sqrt(self.v)[:, None] * rho)
-        graded = centres[..., None] + (self.s[:, None] / abs(rho))[..., None] * steps
-        count = len(self.u)
-        own = np.broadcast_to(OWN, (count, len(OWN)))
-        return np.concatenate([self.marks / np.sqrt(self.u)[:, None], own, graded.reshape(count, -1)], -1)
+        rho = np.where(abs(self.rho) < 1e-3, 1e-3, self.rho)
+        own = np.broadcast_to(OWN, (len(self.u), len(OWN)))
+        graded = [self.f.kinks / (np.sqrt(self.v) * rho) + step * self.s / abs(rho) for step in (0.0, *steps, *-steps)]
+        return np.concatenate([self.marks / np.sqrt(self.u), own, *graded], -1)
 
-    def _given(self, f: Sequence[Function], x: Array) -> list[Array]:
-        """Expectations of functions of $z_j$ given $x = z_i/sqrt u$."""
-        root = np.sqrt(self.v)[:, None]
-        return _conditional(f, self.marks, root * self.rho[:, None] * x, root * self.s[:, None] + 0 * x)
+    def _average(self, f: Array, g: Array | float) -> Array:
+        return np.sum(self.w * f * g, -1)
 
-    def answers(self, mean_u: Array, mean_v: Array, order: int) -> Array:
-        f, z = self.f, np.sqrt(self.u)[:, None] * self.x
+    def _second_given_first(self, f: Sequence[Function], z: Array) -> list[Array]:
+        """Expectations of functions of $z_j$ given $z_i = z$."""
+        return _conditional(f, self.marks, np.sqrt(self.v / self.u) * self.rho * z, np.sqrt(self.v) * self.s)
+
+    def _first_given_second(self, f: Sequence[Function], z: Array) -> list[Array]:
+        return _conditional(f, self.marks, np.sqrt(self.u / self.v) * self.rho * z, np.sqrt(self.u) * self.s)
+
+    def answers(self, mean_u: Array, mean_v: Array, order: int) -> tuple[Array, ...]:
+        f, z = self.f, np.sqrt(self.u) * self.x
         wanted = [f.phi, f.slope, f.second][: order + 1]
-        inner = self._given(wanted, self.x)
-        expect = [lambda g, h: np.sum(self.w * g * h, -1)][0]
-        left = [np.asarray(g(z), float) for g in wanted]
-        V = expect(left[0], inner[0]) - mean_u * mean_v
-        if order == 0:
-            return np.array([V])
-        V_c = expect(left[1], inner[1])
-        if order == 1:
-            return np.array([V, V_c])
-        smooth = expect(left[2], inner[2]), expect(left[2], inner[0]) - mean_v * np.sum(self.w * left[2], -1)
-        return np.array([V, V_c, *self._second_order(*smooth, expect(f.third(z), inner[1]), mean_v)])
+        first, second = [np.asarray(g(z), float) for g in wanted], self._second_given_first(wanted, z)
+        products = [self._average(one, two) for one, two in zip(first, second, strict=True)]
+        products[0] = products[0] - mean_u * mean_v
+        if order < 2:
+            return tuple(products)
+        smooth = self._average(first[2], second[0]) - mean_v * self._average(first[2], 1.0)
+        return *products[:2], *self._second_order(products[2], smooth, self._average(f.third(z), second[1]), mean_v)
 
     def _second_order(self, f22: Array, f20: Array, f31: Array, mean_v: Array) -> tuple[Array, ...]:
-        """The smooth parts and what the jumps add; rows are pairs, columns kinks."""
-        f, u, slope = self.f, self.u[:, None], (self.c / self.u)[:, None]
-        J, I = f.jumps()
-        a = f.kinks + 0 * u
-        at = _density(a, u)
-        phi, first, second = self._given([f.phi, f.slope, f.second], a / np.sqrt(u))
-        swapped = _Outer.__new__(_Outer)
-        swapped.__dict__.update(self.__dict__, u=self.v, v=self.u)
-        at_v = _density(a, self.v[:, None])
-        (other,) = swapped._given([f.second], a / np.sqrt(self.v)[:, None])
-        spread = np.sqrt(self.v)[:, None, None] * np.maximum(self.s, sqrt(EPSILON))[:, None, None]
-        meeting = _density((f.kinks - (slope * a)[..., None]), spread**2) @ J
-        half = f22 + (J * at_v * other).sum(-1)
-        V_cc = half + (J * at * (second + meeting)).sum(-1)
-        V_u = (f20 + (J * at * (phi - mean_v[:, None])).sum(-1)) / 2
-        rest = f31 + (I * at * first).sum(-1) + (J * a * at * first).sum(-1) / self.u
-        V_uc = (rest - (J * at * slope * (second + meeting)).sum(-1)) / 2
+        r"""The smooth parts $E f_2 f_2$, $E f_2\phi^c$ and $E f_3\phi'$, and what the jumps add to them."""
+        f, a, slope = self.f, self.f.kinks + 0 * self.u, self.c / self.u
+        jump, bend = f.jumps()
+        at_u, at_v = jump * _density(a, self.u), jump * _density(a, self.v)
+        phi, first, second = self._second_given_first([f.phi, f.slope, f.second], a)
+        (other,) = self._first_given_second([f.second], a)
+        spread = np.sqrt(self.v) * np.maximum(self.s, sqrt(EPSILON))
+        second = second + _density(f.kinks - (slope * a)[..., None], spread[..., None] ** 2) @ jump
+        half = f22 + np.sum(at_v * other, -1)
+        V_cc = half + np.sum(at_u * second, -1)
+        V_u = (f20 + np.sum(at_u * (phi - mean_v[:, None]), -1)) / 2
+        rest = f31 + np.sum((bend * _density(a, self.u) + at_u * a / self.u) * first, -1)
+        V_uc = (rest - slope[:, 0] * np.sum(at_u * second, -1)) / 2
         return V_cc, V_u, V_uc, rest + slope[:, 0] * half
 
 
