@@ -8,7 +8,7 @@ correlation is $(E\phi')^2/E\phi'^2$.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def diversity_exponents(trajectory: Trajectory) -> Array:
     moved = feature_increments(trajectory)[:, 0, 1:]
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = np.diff(np.log(moved), axis=1) / np.diff(np.log(positions[1:] - positions[0]))[:, None]
-    return np.where(moved[:, 1:] > 0, 1 - slopes / 2, np.nan)
+    return np.where((moved[:, 1:] > 0) & (moved[:, :-1] > 0), 1 - slopes / 2, np.nan)
 
 
 def gradient_correlation(trajectory: Trajectory) -> Array:
@@ -161,13 +161,16 @@ def rank(
     found = []
     for given in nonlinearities:
         phi = nonlinearity(given)
-        growth = [_variance(phi, multiplier, mean_subtraction, p) for p in (*panels.nodes, 1.0)]
+        growth = _variances(ResNet(phi, multiplier=multiplier, mean_subtraction=mean_subtraction), [*panels.nodes, 1.0])
         correlation = panels.weights @ slope_correlation(phi, np.array(growth[:-1]))
         found.append(Diversity(phi.name, float(1 - correlation), growth[-1]))
     return sorted(found, key=lambda d: -d.gradient)
 
 
-def _variance(phi: Nonlinearity, a: float, mean_subtraction: bool, p: float) -> float:
-    """C^0(p) of a unit input: depth p of multiplier a is the whole depth of multiplier a sqrt(p)."""
-    model = ResNet(phi, multiplier=a * p**0.5, mean_subtraction=mean_subtraction)
-    return float(nngp(model, [[1.0]])[0, 0])
+def _variances(model: ResNet, depths: list[float]) -> list[float]:
+    """C^0 of a unit input at increasing depths: a stretch of them is a whole network of multiplier a sqrt(stretch)."""
+    found = [1.0]
+    for stretch in np.diff([0.0, *depths]):
+        part = replace(model, multiplier=model.multiplier * float(stretch) ** 0.5)
+        found.append(float(nngp(part, [[found[-1] ** 0.5]])[0, 0]))
+    return found[1:]

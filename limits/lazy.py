@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from limits.deep import NoLimitError
+from limits.deep import NoLimitError, UnresolvedError
 from limits.parametrization import DEPTH_MUP, Parametrization
 from limits.problem import ResNet, expect, matrix, whole
 from limits.regimes import classify
+from limits.training import DivergedError
 
 Array = np.ndarray
 PARTS = ("blocks", "input", "output")
 ROUND_OFF = 1e-13
+LARGEST = 1e150
+"""Kernels beyond are refused: their products leave the range of numbers."""
 
 
 def nngp(
@@ -48,6 +51,8 @@ def nngp(
 
     Raises:
         NoLimitError: infinite depth, where the initialization is not stable.
+        UnresolvedError: infinite depth, and kernels that blow up before the last depth, as steep functions' do.
+        DivergedError: kernels that leave the range of numbers.
         ValueError: nonlinear blocks of several layers.
 
     Source: [D5.3]; HY for $\alpha = 1/2$.
@@ -84,6 +89,7 @@ def ntk(
 
     Raises:
         NoLimitError: infinite depth, where the initialization or training is not stable.
+        UnresolvedError, DivergedError: as `nngp`.
         ValueError: nonlinear blocks of several layers, or an unknown part.
 
     Source: [D5.4], the first step at a vanishing learning rate.
@@ -171,9 +177,15 @@ class _Initial:
         if rates == _Rates(0.0, 0.0, 0.0):
             return start
         scale = max(1.0, float(np.abs(start).max()))
-        found = solve_ivp(
-            lambda _, y: self._change(y, rates), (0.0, 1.0), start, method="DOP853", rtol=ROUND_OFF, atol=ROUND_OFF * scale
-        )
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = solve_ivp(
+                lambda _, y: self._change(y, rates), (0.0, 1.0), start, method="DOP853", rtol=ROUND_OFF, atol=ROUND_OFF * scale
+            )
+        if not found.success:
+            raise UnresolvedError(
+                f"the kernels of {self.model.phi.name} blocks grow without bound near depth p = {found.t[-1]:.3f}: lower the "
+                "multiplier or the inputs, or give blocks=…"
+            )
         return found.y[:, -1]
 
     def _recurse(self, y: Array, model: ResNet, parametrization: Parametrization, L: int) -> Array:
@@ -183,8 +195,11 @@ class _Initial:
         a, noise = model.multiplier, L ** float(1 - 2 * (alpha + sum(betas)))
         drift = sum(L ** float(1 - alpha - gamma) for gamma in gammas)
         rates = _Rates(0.0 if model.centred else a * L ** float(1 - alpha), a**2 * noise, a**2 * drift)
-        for _ in range(L):
-            y = y + self._change(y, rates, L) / L
+        with np.errstate(over="ignore", invalid="ignore"):
+            for l in range(1, L + 1):
+                y = y + self._change(y, rates, L) / L
+                if not np.all(np.abs(y) < LARGEST):
+                    raise DivergedError(f"the kernels exceed {LARGEST:g} at block {l} of {L}: lower the multiplier or the inputs")
         return y
 
 

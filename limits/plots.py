@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from limits.compare import Ladder, PowerLaw
+from limits.diversity import Diversity, feature_increments, rank
+from limits.nonlinearity import nonlinearity
 from limits.parametrization import exact
 from limits.regimes import PhaseDiagram
 from limits.regimes.diagram import Box, corners
@@ -187,6 +189,123 @@ def _edges(centers: np.ndarray) -> np.ndarray:
     """Borders of the cells around increasing centers; a single cell is 1 wide."""
     half = np.diff(centers) / 2 if len(centers) > 1 else np.array([0.5])
     return np.concatenate([centers[:1] - half[:1], centers[:-1] + half[: len(centers) - 1], centers[-1:] + half[-1:]])
+
+
+def increments(axes: Any, run: Trajectory, sample: int = 0) -> Any:
+    r"""Root mean square increments of one sample's features over depth, a line per training step from light to dark.
+
+    From the first recorded position, against the distance $\varepsilon$, on logarithmic axes; dotted lines have the slopes
+    $1 - \kappa$ of diverse features (1/2) and of redundant ones (1).
+
+    Raises:
+        ValueError: the trajectory holds no two-depth kernels, or only one position.
+    """
+    from matplotlib import colormaps
+
+    moved, first = feature_increments(run)[:, 0, :, sample], run.positions[0]
+    distance = np.abs(run.positions - first)
+    across, up = np.argsort(distance), np.argsort(run.steps)
+    across = across[distance[across] > 0]
+    if not len(across):
+        raise ValueError(f"increments need two different positions or more, got only p = {first:g}")
+    sizes = np.sqrt(np.maximum(moved[:, across], 0.0))
+    shades = colormaps["viridis_r"](np.linspace(0.08, 1.0, len(run.steps)))
+    for shade, (k, row) in zip(shades, enumerate(up), strict=True):
+        label = f"step {run.steps[row]}" if k in (0, len(up) // 2, len(up) - 1) else None
+        seen = sizes[row] > 0
+        if label and not np.any(seen):
+            label += ": nothing moves"
+        axes.plot(distance[across][seen], sizes[row][seen], color=shade, lw=1.5, marker=".", ms=5, label=label)
+    if np.any(sizes > 0):
+        axes.set(xlim=(0.7 * distance[across[0]], 1.4 * distance.max()), ylim=(0.3 * sizes[sizes > 0].min(), 2 * sizes.max()))
+        axes.set(xscale="log", yscale="log")
+        _slopes(axes, distance[across], sizes[sizes > 0])
+    title = f"Increments of sample {run.recorded[sample]}'s features from p = {first:g}"
+    axes.set(xlabel=r"distance in depth $\varepsilon$", ylabel=r"rms of $x(p + \varepsilon) - x(p)$", title=title)
+    axes.grid(alpha=0.25, which="major")
+    _legend(axes, fontsize=8, loc="upper left")
+    return axes
+
+
+def _slopes(axes: Any, distance: np.ndarray, sizes: np.ndarray) -> None:
+    """Grey lines of slope 1/2 and 1 from a common point below all others, as far as the picture goes."""
+    start, bottom, top = distance.min(), 0.5 * sizes.min(), sizes.max()
+    for slope, what, style in ((0.5, "slope 1/2: diverse", ":"), (1.0, "slope 1: redundant", "--")):
+        end = min(distance.max(), start * (top / bottom) ** (1 / slope))
+        line = bottom * (np.array([start, end]) / start) ** slope
+        axes.plot([start, end], line, color="0.5", lw=1.1, ls=style, zorder=1, label=what)
+
+
+COMMON = ("abs", "relu", "leaky_relu", "linear", "tanh", "erf", "sin", "cos", "sin + cos", "gelu", "silu", "softplus", "gaussian")
+"""Nonlinearities that `gradient_diversity` marks if it is not told which."""
+
+
+def gradient_diversity(axes: Any, ranked: Sequence[Diversity] | None = None) -> Any:
+    r"""Correlation of gradients between neighbouring blocks, over the family $\cos\theta\,|z| + \sin\theta\,z$.
+
+    Filled points are members of the family; others stand, as rings, where the curve has their correlation, averaged over
+    depth at initialization. One minus the correlation is the gradient diversity [D5.7].
+
+    Args:
+        axes: where to draw.
+        ranked: of `limits.diversity.rank`; by default of the common nonlinearities.
+    """
+    ranked = rank(COMMON) if ranked is None else ranked
+    angles = np.linspace(0, np.pi / 2, 181)
+    axes.plot(np.degrees(angles), np.sin(angles) ** 2, color=WIDE, lw=1.6, zorder=2)
+    heights = [float(np.clip(1 - d.gradient, 0.0, 1.0)) for d in ranked]
+    for members, colour, size, label in ((False, "white", 9, "others, at their correlation"), (True, DEEP, 5.5, "of the family")):
+        chosen = np.array([h for d, h in zip(ranked, heights, strict=True) if _homogeneous(d.name) == members])
+        style = {"ms": size, "mfc": colour, "mec": DEEP, "mew": 1.1, "ls": "none", "zorder": 4 + members}
+        axes.plot([_angle(h) for h in chosen], chosen, "o", label=label, **style)
+    _names(axes, [d.name for d in ranked], heights)
+    axes.legend(frameon=False, fontsize=8.5, loc="upper left")
+    axes.set_xticks([0, 45, 90], [r"0°: $|z|$", r"45°: relu$\,\times\sqrt{2}$", r"90°: $z$"])
+    axes.set(xlim=(-4, 94), ylim=(-0.06, 1.06), xlabel=r"angle $\theta$ in $\cos\theta\,|z| + \sin\theta\,z$")
+    axes.set_ylabel(r"correlation $(E\phi')^2 / E\phi'^2$ of neighbouring $\delta h$")
+    axes.set_title("Gradient diversity: the lower, the more diverse")
+    axes.grid(alpha=0.25)
+    return axes
+
+
+def _angle(height: float) -> float:
+    """The family's angle in degrees where the correlation is that high [D5.7]."""
+    return float(np.degrees(np.arcsin(np.sqrt(height))))
+
+
+def _homogeneous(name: str) -> bool:
+    try:
+        return nonlinearity(name).homogeneous
+    except ValueError:  # a name of the user's own
+        return False
+
+
+def _names(axes: Any, names: Sequence[str], heights: Sequence[float]) -> None:
+    """Names beside the curve, on its free side and apart from each other, each with a line to its point."""
+    points: dict[float, list[str]] = {}
+    for name, height in zip(names, heights, strict=True):
+        points.setdefault(round(height, 3), []).append(name)
+    low, high = ([h for h in sorted(points) if (h <= 0.5) == side] for side in (True, False))
+    for chosen, levels, shift, side in (
+        (low, _apart(low, 0.055, 0.0, 0.6), 9, "left"),
+        (high, _apart(high, 0.055, 0.4, 1.0), -9, "right"),
+    ):
+        for height, level in zip(chosen, levels, strict=True):
+            beside = _angle(float(np.clip(level, 0.0, 1.0))) + shift
+            arrow = {"arrowstyle": "-", "color": "0.6", "lw": 0.7, "shrinkA": 1, "shrinkB": 3}
+            words = {"ha": side, "va": "center", "fontsize": 8.5, "path_effects": _halo()}
+            at = _angle(height), height
+            axes.annotate(", ".join(points[height]), at, (beside, level), arrowprops=arrow, zorder=3, **words)
+
+
+def _apart(values: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
+    """Sorted values moved as little as a sweep up and one down need to be `gap` apart, between low and high if they fit."""
+    moved = np.array(values, float)
+    for i in range(len(moved)):
+        moved[i] = max(moved[i], low if i == 0 else moved[i - 1] + gap)
+    for i in reversed(range(len(moved))):
+        moved[i] = min(moved[i], high if i == len(moved) - 1 else moved[i + 1] - gap)
+    return moved
 
 
 def comparison(ladder: Ladder) -> Any:

@@ -32,6 +32,8 @@ NO_EXAMPLE = {
     "plots.comparison": "draws; tests/test_plots.py and the picture in the README",
     "plots.depth_rate": "draws; tests/test_plots.py",
     "plots.feature_kernel": "draws; tests/test_plots.py",
+    "plots.gradient_diversity": "draws; tests/test_plots.py",
+    "plots.increments": "draws; tests/test_plots.py",
     "plots.kernel_map": "draws; tests/test_plots.py",
     "plots.losses": "draws; tests/test_plots.py",
     "plots.outputs": "draws; tests/test_plots.py",

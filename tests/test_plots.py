@@ -10,10 +10,12 @@ import pytest
 from conftest import CATALOGUE, at
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.testing import assert_allclose, assert_array_equal
 
-from limits import Record, ladder, plots, recurse, simulate, solve
+from limits import DEPTH_MUP, Problem, Record, ResNet, ladder, plots, recurse, simulate, solve
 from limits.compare import Ladder, fit_power_law
+from limits.diversity import Diversity, feature_increments, rank
 from limits.finite import DivergenceWarning
 from limits.problem import SGD
 from limits.trajectory import Interrupted
@@ -315,6 +317,109 @@ def test_a_long_sentence_does_not_squeeze_the_panels():
     figure = plots.comparison(LADDERS["no limit"]())
     figure.draw_without_rendering()
     assert min(axis.get_position().width for axis in figure.axes[:6]) > 0.2
+
+
+# Diversity.
+
+NEAR = Record(positions=(0.25, *(0.25 + np.geomspace(1e-3, 0.7, 9))), kinds=("two_depth",))
+
+
+def bent(name="tanh"):
+    return Problem(ResNet(name), DEPTH_MUP, SGD(1.0, steps=3), [[1.0], [0.4]], [[1.5], [-0.5]])
+
+
+def drawn_lines(axes):
+    return {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+
+
+def test_increments_are_the_increments(axes):
+    run = solve(bent(), tol=1e-5, record=NEAR)
+    assert plots.increments(axes, run, sample=1) is axes
+    assert_drawn(axes)
+    moved = np.sqrt(feature_increments(run)[:, 0, 1:, 1])
+    for values, line in zip(moved, axes.lines, strict=False):
+        assert_allclose(line.get_xdata(), np.array(NEAR.positions[1:]) - 0.25, rtol=1e-12, atol=0)
+        assert_allclose(line.get_ydata(), values, rtol=1e-12, atol=0)
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert "sample 1" in axes.get_title()
+    assert list(drawn_lines(axes)) == ["step 0", "step 2", "step 3", "slope 1/2: diverse", "slope 1: redundant"]
+
+
+def test_slopes_of_increments_are_those_named(axes):
+    plots.increments(axes, solve(bent(), tol=1e-5, record=NEAR))
+    for label, slope in (("slope 1/2: diverse", 0.5), ("slope 1: redundant", 1.0)):
+        x, y = np.log(drawn_lines(axes)[label].get_xydata().T)
+        assert_allclose(np.diff(y) / np.diff(x), slope, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("positions", [(0.9, 0.2, 0.5), (0.5, 0.5, 0.6), (0, 1)])
+@pytest.mark.parametrize("rung", [lambda p, r: recurse(p, blocks=8, record=r), lambda p, r: solve(p, tol=1e-4, record=r)])
+def test_increments_of_any_positions_are_drawn(rung, positions, axes):
+    run = rung(bent("linear"), Record(positions=positions, steps=(2, 0), samples=(1,), kinds=("two_depth",)))
+    assert_drawn(plots.increments(axes, run))
+
+
+def test_features_that_do_not_move_are_said(axes):
+    plots.increments(axes, solve(at(bent("linear"), "3/4", "1/4"), tol=1e-5, record=NEAR))
+    assert "step 0: nothing moves" in drawn_lines(axes)
+    assert_drawn(axes)
+
+
+def test_frozen_features_are_drawn(axes):
+    assert_drawn(plots.increments(axes, solve(at(bent("linear"), 1, 1), tol=1e-5, record=NEAR)))
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        (Record(), "increments need two-depth kernels: record them with"),
+        (Record(positions=(0.5, 0.5), kinds=("two_depth",)), r"two different positions or more, got only p = 0\.5"),
+    ],
+)
+def test_increments_that_cannot_be_drawn_get_a_sentence(record, sentence, axes):
+    with pytest.raises(ValueError, match=sentence):
+        plots.increments(axes, recurse(bent("linear"), blocks=4, record=record))
+
+
+def points(axes):
+    """Angles in degrees and heights of rings and of members of the family."""
+    rings, members = (drawn_lines(axes)[label].get_xydata() for label in ("others, at their correlation", "of the family"))
+    return rings, members
+
+
+def test_diversity_is_a_curve_with_points_on_it(axes):
+    ranked = rank(["linear", "tanh", "relu", "abs"])
+    assert plots.gradient_diversity(axes, ranked) is axes
+    assert_drawn(axes)
+    curve = axes.lines[0]
+    assert_allclose(curve.get_ydata(), np.sin(np.radians(curve.get_xdata())) ** 2, rtol=0, atol=1e-12)
+    rings, members = points(axes)
+    assert_allclose(members, [[0, 0], [45, 0.5], [90, 1]], rtol=0, atol=1e-5)
+    (height,) = (1 - d.gradient for d in ranked if d.name == "tanh")
+    assert_allclose(rings, [[np.degrees(np.arcsin(np.sqrt(height))), height]], rtol=0, atol=1e-12)
+    assert all(name in texts(axes) for name in ("linear", "tanh", "relu", "abs"))
+
+
+def test_diversity_of_the_common_nonlinearities(axes):
+    plots.gradient_diversity(axes)
+    assert all(name in texts(axes) for name in plots.COMMON)
+    axes.figure.draw_without_rendering()
+    boxes = [Text.get_window_extent(t) for t in axes.texts]  # without the lines to the points
+    apart = [not a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n]]
+    assert all(apart)
+
+
+@pytest.mark.parametrize(
+    "ranked",
+    [
+        [],
+        [Diversity("my own", 0.3, 1.2)],
+        [Diversity("abs", 1.0 + 1e-15, 1.4), Diversity("linear", -1e-16, 2.7)],
+        [Diversity(f"number {n}", 0.02 * n, 1.0) for n in range(51)],
+    ],
+)
+def test_any_ranking_is_drawn(ranked, axes):
+    assert_drawn(plots.gradient_diversity(axes, ranked))
 
 
 # Global state.
