@@ -29,10 +29,9 @@ def three_samples(name):
 
 def invented(values, errors, sizes):
     """Measurements of one quantity that are given."""
-    runs = {
-        s: Measured(*s, 100, {"outputs": np.array([v])}, {"outputs": np.array([e])}) for s, v, e in zip(sizes, values, errors)
-    }
-    return Agreement(None, runs, (1, 2))  # type: ignore[arg-type]
+    each = zip(sizes, values, errors, strict=True)
+    runs = {s: Measured(*s, 100, {"outputs": np.array([v])}, {"outputs": np.array([e])}) for s, v, e in each}
+    return Agreement(NOTHING, runs, (1, 2))
 
 
 # The fit.
