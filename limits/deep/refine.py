@@ -24,7 +24,7 @@ COARSE = 0.3
 RESOLVED = 1e-2
 """Largest tail at which two levels that agree are believed: narrow layers can hide from both."""
 INNERMOST = 3e-5
-"""Depth below which tails do not count: couplings of kinked nonlinearities are logarithmic there, and narrower panels lose digits."""
+"""Depth below which tails do not count: kinked nonlinearities couple logarithmically there, and narrower panels lose digits."""
 ROUND_OFF = 8 * np.finfo(float).eps
 
 
