@@ -78,14 +78,15 @@ def _status(claim: Any) -> str:
 
 
 LETTERS = dict(zip(
-    ("alpha", "beta", "gamma", "delta", "epsilon", "eta", "kappa", "lambda", "mu", "xi", "pi", "rho", "sigma", "phi", "chi"),
-    "αβγδεηκλμξπρσφχ", strict=True,
+    ("alpha", "beta", "gamma", "delta", "epsilon", "eta", "kappa", "lambda", "mu", "xi", "pi", "rho", "sigma", "tau", "theta",
+     "phi", "chi"),
+    "αβγδεηκλμξπρστθφχ", strict=True,
 ))  # fmt: skip
 SIGNS = {
     "Theta": "Θ", "Delta": "Δ", "infty": "∞", "langle": "<", "rangle": ">", "partial": "∂", "emptyset": "∅", "sum": "Σ",
     "int": "∫", "sqrt": "√", "odot": "⊙", "cdot": "·", "ldots": "…", "cdots": "⋯", "top": "T", "tilde": "~", "mathrm": "",
     "le": " ≤ ", "ge": " ≥ ", "to": " → ", "neq": " ≠ ", "in": " ∈ ", "notin": " ∉ ", "log": "log ", "exp": "exp", "cos": "cos",
-    "subset": " ⊂ ",
+    "subset": " ⊂ ", "sim": " ~ ", "sin": "sin", "tanh": "tanh",
 }  # fmt: skip
 COMMANDS = LETTERS | SIGNS
 """TeX commands of the prose, as they read in plain text."""

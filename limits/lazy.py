@@ -50,7 +50,7 @@ def nngp(
         NoLimitError: infinite depth, where the initialization is not stable.
         ValueError: nonlinear blocks of several layers.
 
-    Source: THEORY of the deep limit at initialization; HY for $\alpha = 1/2$.
+    Source: [D5.3]; HY for $\alpha = 1/2$.
 
     >>> nngp(ResNet("relu"), [[1.0]]).round(6)
     array([[1.406135]])
@@ -85,6 +85,8 @@ def ntk(
     Raises:
         NoLimitError: infinite depth, where the initialization or training is not stable.
         ValueError: nonlinear blocks of several layers, or an unknown part.
+
+    Source: [D5.4], the first step at a vanishing learning rate.
 
     >>> ntk(ResNet("linear"), [[1.0]]).round(6)
     array([[2.718282]])
@@ -130,6 +132,7 @@ class _Initial:
         self.model, self.d_in = model, x.shape[1]
         self.gram = x @ y.T / self.d_in
         self.p, self.q = self.gram.shape
+        self.same = np.all(x[:, None] == y, axis=-1)
         start = [np.zeros(self.p), np.zeros(self.q), *(np.sum(z * z, 1) / self.d_in for z in (x, y))]
         start += [self.gram.ravel(), np.zeros(self.gram.size), np.zeros(self.gram.size)]
         if blocks is None:
@@ -149,6 +152,7 @@ class _Initial:
         """Rates of (means, variances, covariance, tangent kernel, log of what gradients grow by)."""
         model, phi = self.model, self.model.phi
         m, n, u, v, c, tangent, _ = self._parts(y)
+        c = np.where(self.same, np.sqrt(u[:, None] * v), c)  # V_c of a kinked phi is as steep there as a square root
         centred = model.mean_subtraction and model.form == "post"
         dual = phi.dual(u[:, None], v, c, mean_subtraction=centred, order=1)
         own = [phi.dual(w, w, w, mean_subtraction=centred, order=0).V for w in (u, v)]

@@ -11,10 +11,8 @@ from jaxtyping import Float, Int
 
 from limits.losses import LOSSES, Loss, one_hot
 from limits.nonlinearity import Nonlinearity, nonlinearity
-from limits.parametrization import Parametrization
+from limits.parametrization import Parametrization, whole_depth
 
-MOST_LAYERS = 100
-"""Weight matrices of the deepest block."""
 MOST_STEPS = 10**6
 """Steps of the longest run: both limits grow with the cube of the steps."""
 
@@ -76,7 +74,7 @@ class ResNet:
 
     def __post_init__(self) -> None:
         phi = nonlinearity(self.nonlinearity)
-        whole(self.block_depth, "block_depth", high=MOST_LAYERS)
+        whole_depth(self.block_depth)
         if self.form not in ("post", "pre"):
             raise ValueError(f"form must be 'post' or 'pre', got {self.form!r}")
         object.__setattr__(self, "nonlinearity", phi if isinstance(self.nonlinearity, Nonlinearity) else phi.name)

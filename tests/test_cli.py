@@ -168,6 +168,7 @@ def test_a_nonlinearity_is_part_of_the_question():
     assert Question(samples=4, directions=2).problem().model == ResNet()
 
 
+@pytest.mark.filterwarnings("ignore::limits.UncentredWarning")
 @pytest.mark.parametrize("model", [ResNet("relu"), ResNet("sin + cos", mean_subtraction=False), ResNet("abs", form="pre")])
 def test_networks_of_a_nonlinearity_are_those_of_python(model):
     flags = ("--nonlinearity", model.nonlinearity, "--form", model.form)

@@ -49,7 +49,7 @@ WRONG = [
     ("SGD(1j, steps=2)", "TypeError", "lr must be a number"),
     ("SGD(0.1, steps=2, momentum='much')", "TypeError", "momentum must be a number"),
     ("ResNet(multiplier='big')", "TypeError", "multiplier must be a number > 0, got 'big'"),
-    ("ResNet(block_depth='2')", "ValueError", "block_depth must be 1"),
+    ("ResNet(block_depth='2')", "ValueError", "block_depth must be a whole number between 1 and 12, got '2'"),
     ("ResNet(nonlinearity=np.tanh)", "ValueError", "nonlinearity must be"),
     ("Problem('resnet', DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]])", "TypeError", "model must be a ResNet, got 'resnet'"),
     ("Problem(ResNet(), (1, 0), SGD(1, steps=1), [[1]], [[1]])", "TypeError", "parametrization must be a Parametrization"),

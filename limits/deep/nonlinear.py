@@ -6,8 +6,9 @@ that, at the variances and the covariance of two features. With $A_{ij} = a(R^0_
 $$ F_{ij} = aA_{ij}V_c, \qquad H_{ij} = a[aR^1_{ij}V_c - aw_jV_cC^1_{ij} + A_{ij}V_{cc}C^1_{ij}] \quad (j < i), $$
 $$ H_{ii} = a\Big[\sum_j aR^1_{ij}\,2V_u(i,j) + aR^1_{ii}V_c(i,i) + \sum_{j<i}A_{ij}\,2V_{uc}(i,j)C^1_{ij}\Big], $$
 
-noises have the covariances $a^2V(C^0)$ and $a^2V_c(C^0)C^1$. For kinked $\phi$ the terms with $V_{cc}$ and $V_{uc}$ blow up where
-two features coincide, but not together: $2V_{uc} = \tau - (c/u)V_{cc}$ with a harmless $\tau$ (`Dual.tilt`).
+noises have the covariances $a^2V(C^0)$ and $a^2V_c(C^0)C^1$ [D5.4]. For kinked $\phi$ the terms with $V_{cc}$ and $V_{uc}$
+blow up where two features coincide, but not together: $2V_{uc} = \tau - (c/u)V_{cc}$ with a harmless $\tau$ (`Dual.tilt`)
+[D5.5]. TP6, Definition E.1, has other coefficients in $H$; [D5.9] says which, and what they give.
 """
 
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from limits.record import Record
 from limits.semiseparable import BACKWARD, FORWARD, Array, At, CausalSystem, Coupled, Ready, footprint, transposed
 from limits.training import evolve
 
+INNERMOST = 3e-5
+"""Where tails of kinked nonlinearities do not count: couplings are logarithmic in p there, and narrower panels lose digits."""
 SIDE_BY_SIDE = 32
 """Samples that are only evaluated go through the depth in groups of this size."""
 
@@ -56,7 +59,10 @@ def nonlinear_level(
     )
     states = (kind or NonlinearStates)(problem, census, coordinates.coordinates, system, Marcher(panels, accumulate), moving)
     outputs, _ = evolve(problem, states, lambda t, _: done(t))
-    return Level(panels, outputs, states.kernels(record), system_tails(system, panels))
+    tails = system_tails(system, panels)
+    if problem.model.phi.kinks:
+        tails = np.where(panels.edges[1:] > INNERMOST, tails, 0.0)
+    return Level(panels, outputs, states.kernels(record), tails)
 
 
 def nonlinear_footprint(problem: Problem, record: Record, nodes: int) -> int:

@@ -5,7 +5,8 @@ Noise and responses vanish with depth, but $h$ is still Gaussian given the featu
 $$ x_i' = -a^2\sum_{j<i}w_jV_cC^0_{ij}\,\delta_j, \qquad -\delta_i' = -a^2\sum_{j<i}w_j\big[(V_c + V_{cc}C^0_{ij})C^1_{ij}\,x_j
    + 2V_{uc}C^0_{ij}C^1_{ij}\,x_i\big] $$
 
-with $C^0_{ij} = \langle x_i, x_j\rangle$, $C^1_{ij} = \langle\delta_i, \delta_j\rangle$ of vectors in coordinates of (U, V).
+with $C^0_{ij} = \langle x_i, x_j\rangle$, $C^1_{ij} = \langle\delta_i, \delta_j\rangle$ of vectors in coordinates of (U, V)
+[D5.8]; TP6, Definitions F.2 and F.3, lack the terms with $V_{cc}$ and $V_{uc}$ [D5.9].
 """
 
 from collections.abc import Callable

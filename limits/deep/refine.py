@@ -23,8 +23,6 @@ COARSE = 0.3
 """Largest tail at which more nodes pay better than narrower panels."""
 RESOLVED = 1e-2
 """Largest tail at which two levels that agree are believed: narrow layers can hide from both."""
-INNERMOST = 3e-5
-"""Depth below which tails do not count: kinked nonlinearities couple logarithmically there, and narrower panels lose digits."""
 ROUND_OFF = 8 * np.finfo(float).eps
 
 
@@ -46,11 +44,6 @@ class Level:
     outputs: np.ndarray
     kernels: dict[str, Any]
     tails: np.ndarray
-
-    @property
-    def counted(self) -> np.ndarray:
-        """The tails that refinement follows."""
-        return np.where(self.panels.edges[1:] > INNERMOST, self.tails, 0.0)
 
 
 @dataclass(frozen=True)
@@ -123,7 +116,7 @@ class Refinement:
         floor = np.maximum(0.03 * difference.max((1, 2), keepdims=True), ROUND_OFF * np.maximum.accumulate(size))
         error = np.maximum(difference, floor)
         worst = error.max() / max(1.0, size.max())
-        resolved = fine.counted.max(initial=0.0) <= RESOLVED
+        resolved = fine.tails.max(initial=0.0) <= RESOLVED
         for name, kernel in coarse.kernels.items():
             if kernel is not None and np.ndim(kernel) > 1:
                 other = fine.kernels[name]
@@ -150,7 +143,7 @@ def finer(level: Level) -> tuple[Panels, bool]:
 
     More nodes where all panels are alike, else the worst panels halved.
     """
-    panels, tails = level.panels, level.counted
+    panels, tails = level.panels, level.tails
     worst = tails.max(initial=0.0)
     marked = tails >= worst / 30
     if marked.mean() <= 0.5:

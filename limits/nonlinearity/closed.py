@@ -9,6 +9,8 @@ recursion, which is Stein's lemma, $E z_i f g = u E f' g + c E f g'$:
   $(2-d) W_{d-1,b} = U W_{d+1,b} + c W_{d,b+1}$, and the same with $V$ and $b$;
 * $K_d$ with $z^m e^{sz}$: the exponential shifts the means (Girsanov), $M_{d0} = e^{s^2 v/2} E K_d(x + sc)$, and
   $M_{d,m+1} = c M_{d+1,m} + v(m M_{d,m-1} + s M_{dm})$.
+
+The starting formulas are those of [D5.1] and [D5.2].
 """
 
 from math import pi, sqrt

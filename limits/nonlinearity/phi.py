@@ -26,13 +26,15 @@ ORDER = (
 class Dual(NamedTuple):
     r"""The dual kernel of $\phi$ at $(u, v, c)$ and its derivatives; arrays of the broadcast shape, None beyond the order asked.
 
+    The derivatives are expectations by Price's theorem [D5.1].
+
     Attributes:
         V: $\mathrm{Cov}(\phi(z_i), \phi(z_j))$, or $E\phi(z_i)\phi(z_j)$ without mean subtraction.
         V_c: $\partial_c V = E\phi'(z_i)\phi'(z_j)$ (Price's theorem).
         V_cc: $\partial_c^2 V = E\phi''(z_i)\phi''(z_j)$.
         V_u: $\partial_u V = \frac12 E\phi''(z_i)\phi^c(z_j)$, $\phi^c = \phi - E\phi$ with mean subtraction.
         V_uc: $\partial_u\partial_c V = \frac12 E\phi'''(z_i)\phi'(z_j)$.
-        tilt: $E[z_i\phi''(z_i)\phi'(z_j)]/u = 2V_{uc} + (c/u) V_{cc}$, without that sum's cancellation at a kink.
+        tilt: $E[z_i\phi''(z_i)\phi'(z_j)]/u = 2V_{uc} + (c/u) V_{cc}$, without that sum's cancellation at a kink [D5.5].
 
     >>> from limits.nonlinearity import nonlinearity
     >>> nonlinearity("cube").dual(1.0, 1.0, 0.5, order=1)
@@ -205,7 +207,7 @@ class Nonlinearity:
         >>> from limits.nonlinearity import nonlinearity
         >>> known = nonlinearity("tanh").marginal(np.array([0.5, 1.0]))
         >>> nonlinearity("tanh").dual(known[0], known[1], 0.3, order=0).V.round(6)
-        np.float64(0.134041)
+        np.float64(0.133071)
         """
         u = np.asarray(u, float)
         if not self.closed and not self.kinks:

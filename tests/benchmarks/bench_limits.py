@@ -19,7 +19,7 @@ import naive
 
 from limits import DEPTH_MUP, SGD, Problem, Record, ResNet, recurse, solve
 from limits.compare import extrapolate
-from limits.deep.gaussian import gaussian_level
+from limits.deep.gaussian import linear_level
 from limits.panels import Panels
 
 NONE = Record(kinds=())
@@ -72,7 +72,7 @@ def reach():
     print(f"{'T':>4} {'target':>8} | {'solve':>9} {'error':>8} | {'recurse + Richardson':>21} {'error':>8} {'to L':>5} | ratio")
     for T in (4, 10, 40):
         problem = single(T)
-        truth = gaussian_level(problem, Panels.uniform(8, 12), NONE, True, lambda t: None).outputs
+        truth = linear_level(problem, Panels.uniform(8, 12), NONE, 1, lambda t: None).outputs
         for target in (1e-6, 1e-10):
             ours, error = solve_until(problem, truth, target)
             rival, rival_error, L = richardson_until(problem, truth, target)
@@ -98,8 +98,7 @@ def exponents():
     panels = Panels.uniform(4, 6)
     for directions, sizes in ((1, (20, 40, 80, 160)), (10, (10, 20, 40))):
         times = [
-            timed(lambda T=T, d=directions: gaussian_level(several(T, d), panels, NONE, True, lambda t: None), 1)[0]
-            for T in sizes
+            timed(lambda T=T, d=directions: linear_level(several(T, d), panels, NONE, 1, lambda t: None), 1)[0] for T in sizes
         ]
         slopes = np.diff(np.log(times)) / np.diff(np.log(sizes))
         print(
@@ -108,7 +107,7 @@ def exponents():
         )
     counts = (4, 8, 16, 32)
     problem = several(30, 3)
-    times = [timed(lambda k=k: gaussian_level(problem, Panels.uniform(k, 6), NONE, True, lambda t: None), 1)[0] for k in counts]
+    times = [timed(lambda k=k: linear_level(problem, Panels.uniform(k, 6), NONE, 1, lambda t: None), 1)[0] for k in counts]
     slopes = np.diff(np.log(times)) / np.diff(np.log(counts))
     print(
         "in nodes (T = 30, 3 directions): " + ", ".join(f"{6 * k}: {s:.2f}s" for k, s in zip(counts, times, strict=True)),
