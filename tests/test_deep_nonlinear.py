@@ -94,7 +94,7 @@ def test_the_witness_agrees(name):
     assert_witnessed(SMOOTH[name])
 
 
-@pytest.mark.parametrize("name", ["classes", "logistic", "relu", "abs"])
+@pytest.mark.parametrize("name", ["logistic", "relu", "abs", pytest.param("classes", marks=pytest.mark.slow)])
 def test_the_witness_agrees_elsewhere(name):
     assert_witnessed(ALL[name], accuracy=2e-3)
 
@@ -127,16 +127,23 @@ REFERENCE = {
 }
 
 
+def assert_reference_values(name, outputs, kernel):
+    _, _, f, c = REFERENCE[name]
+    assert_allclose(outputs[:4, 0, 0], f, rtol=0, atol=6e-6)
+    assert_allclose(np.einsum("ttpij->t", kernel)[:4], c, rtol=0, atol=6e-5)
+
+
 def check_reference_values(name):
-    a, lr, f, c = REFERENCE[name]
-    t = solve(one_input(name, a, lr), tol=1e-6, record=Record(positions=(1,), samples=[0]))
-    assert_allclose(t.outputs[:4, 0, 0], f, rtol=0, atol=6e-6)
-    assert_allclose(np.einsum("ttpij->t", t.feature_kernel)[:4], c, rtol=0, atol=6e-5)
+    """On panels that are just enough."""
+    problem, record = one_input(name, *REFERENCE[name][:2]), Record(positions=(1,), samples=[0])
+    found = on_panels(problem, Panels(graded(), 6) if problem.model.phi.kinks else Panels.uniform(2, 8), record)
+    assert_reference_values(name, found.outputs, found.kernels["feature_kernel"])
 
 
 @pytest.mark.parametrize("name", REFERENCE)
 def test_reference_values(name):
-    check_reference_values(name)
+    t = solve(one_input(name, *REFERENCE[name][:2]), tol=1e-6, record=Record(positions=(1,), samples=[0]))
+    assert_reference_values(name, t.outputs, t.feature_kernel)
 
 
 # Linear blocks written as nonlinear ones.
@@ -150,8 +157,7 @@ LINES = {"series": line(), "closed": line({Exponential(0): (0.0, 1.0), Exponenti
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4"), ("1/2", 1)])
-@pytest.mark.parametrize("name", ["batches", "both", "logistic"])
-@pytest.mark.parametrize("phi", LINES)
+@pytest.mark.parametrize(("phi", "name"), [("closed", "batches"), ("closed", "both"), ("closed", "logistic"), ("series", "both")])
 def test_the_identity_is_linear(phi, name, alpha, gamma):
     problem = at(CATALOGUE[name], alpha, gamma)
     record = Record(positions=(0, 0.3, 1), kinds=ALL_KINDS[:3])
@@ -325,19 +331,23 @@ def test_error_falls_to_the_floor_of_series():
         assert fine < max(coarse / 10, 10 * problem.model.phi.accuracy)
 
 
-@pytest.mark.parametrize("name", ["batches", "both", "erf", "relu", "abs"])
-@pytest.mark.parametrize("tol", [1e-2, 1e-5, 1e-8])
-def test_error_is_honest(name, tol):
-    """The true error is at most three times the stated one, and the tolerance is met."""
+SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in ("batches", "relu")]
+
+
+@pytest.mark.parametrize("name", ["both", "erf", "abs", *SLOWER])
+def test_error_is_honest(name):
+    """The true error is at most three times the stated one, and the tolerance is met, by kernels too."""
     problem = ALL[name]
-    fine = Panels(graded(top=8), 10) if name in KINKED else Panels.uniform(8, 11)
+    fine = Panels(graded(levels=7, top=8), 10) if name in KINKED else Panels.uniform(8, 11)
     record = Record(positions=(0, 0.5, 1), kinds=("feature", "gradient"))
-    want, t = on_panels(problem, fine, record), solve(problem, tol=tol, record=record)
-    true, said = (np.linalg.norm(e, axis=(1, 2)) for e in (t.outputs - want.outputs, t.error))
-    assert np.all(true <= 3 * said + 1e-10)
-    assert_close(t.outputs, want.outputs, 3 * tol)
-    for field in FIELDS[:2]:
-        assert_close(getattr(t, field), want.kernels[field], 3 * tol)
+    want = on_panels(problem, fine, record)
+    for tol in (1e-2, 1e-5, 1e-8):
+        t = solve(problem, tol=tol, record=record)
+        true, said = (np.linalg.norm(e, axis=(1, 2)) for e in (t.outputs - want.outputs, t.error))
+        assert np.all(true <= 3 * said + 1e-10)
+        assert_close(t.outputs, want.outputs, 3 * tol)
+        for field in FIELDS[:2]:
+            assert_close(getattr(t, field), want.kernels[field], 3 * tol)
 
 
 # The same problem written in another way: equal at any resolution, so that a coarse one is enough.
@@ -447,11 +457,10 @@ def test_what_is_recorded_moves_nothing(name, ends):
     assert_close(few["gradient_kernel"][:, :, 1, 0, 0], gradient[1:3, 1:3, 2, 1, 1], tight)
 
 
-@pytest.mark.parametrize("name", ["both", "logistic"])
-def test_positions_do_not_move_the_outputs(name):
-    problem = ALL[name]
-    for record in RECORDS:
-        assert_close(solve(problem, tol=1e-9, record=record).outputs, outputs(problem), 1e-8)
+def test_positions_do_not_move_the_outputs():
+    problem = ALL["both"]
+    for record in RECORDS[:2]:
+        assert_close(solve(problem, tol=1e-8, record=record).outputs, outputs(problem), 1e-7)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -476,7 +485,7 @@ def test_kernels_are_covariances(name, ends):
 
 # Extremes.
 
-EVERY = ("sin + cos", "relu", "abs", "erf")
+EVERY = ("sin + cos", "relu", "abs")
 
 
 @pytest.mark.parametrize("phi", EVERY)
@@ -585,8 +594,9 @@ def right_or_said(problem, tol=1e-4):
     return True
 
 
-@pytest.mark.parametrize("ends", [HALF, FLOW])
-@pytest.mark.parametrize("phi", ["sin + cos", "relu"])
+@pytest.mark.parametrize(
+    ("phi", "ends"), [("sin + cos", HALF), ("relu", FLOW), pytest.param("relu", HALF, marks=pytest.mark.slow)]
+)
 def test_large_rates_and_multipliers_are_resolved(phi, ends):
     assert right_or_said(wild(phi, 1.0, 5.0, ends))
     assert right_or_said(wild(phi, 1e-3, 1.0, ends))

@@ -147,9 +147,7 @@ def test_injected_fault_is_caught(name, monkeypatch):
         check()
 
 
-@pytest.mark.parametrize(
-    "check",
-    [numbers(), numbers("relu"), numbers("abs"), numbers("tanh"), first("waves"), first("both"), trained, flow(), flow("abs")],
-)
-def test_without_a_fault_nothing_is_caught(check):
-    check()
+@pytest.mark.parametrize("name", ["sin + cos", "relu", "abs", "tanh"])
+def test_without_a_fault_nothing_is_caught(name):
+    """The other checks are tests of their own."""
+    test_deep_nonlinear.check_reference_values(name)
