@@ -181,6 +181,8 @@ def agree(
         )
     whole(seeds, "seeds", low=2)
     record = Record(kinds=()) if record is None else record
+    if "response" in record.kinds:
+        raise ValueError("the response cannot be measured in networks: leave it out of the record's kinds")
     limit = solve(problem, tol=tol, record=record)
     sizes = [(n, L) for n in widths for L in blocks]
     groups = min(GROUPS, seeds)

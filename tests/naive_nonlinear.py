@@ -93,6 +93,7 @@ def kinked(b, k):
             -B * per_u * c * one_over,
         )
 
+    duals.V_cc_times_s = 2 * b**2 / np.pi
     return duals
 
 

@@ -107,6 +107,12 @@ def test_estimate_prints_memory_and_time_of_every_rung():
     assert found["simulate"]["bytes"] > 8 * 64 * 256**2
 
 
+def test_estimate_leaves_out_the_rung_that_a_nonlinearity_does_not_have():
+    found = strict_json(limits("estimate", *SMALL, "--nonlinearity", "tanh", "--width", "8", "--blocks", "2", "--json").stdout)
+    assert {"simulate", "solve"} < set(found)
+    assert "recurse" not in found
+
+
 def test_compare_writes_a_picture_and_numbers(tmp_path):
     sizes = ("--widths", "8,16", "--blocks", "2,4", "--finite-blocks", "2", "--seeds", "4")
     result = limits("compare", *SMALL, *sizes, "--out", tmp_path, "--json")

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
@@ -11,8 +12,9 @@ from naive_nonlinear import DUALS, discretised, kinked, quadrature, richardson
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import solve_ivp
 
-from limits import DivergedError, Record, ToleranceWarning, UnresolvedError, solve
+from limits import DivergedError, Record, ToleranceWarning, UnresolvedError, recurse, solve
 from limits.deep.nonlinear import nonlinear_level
+from limits.deep.nonlinear_flow import nonlinear_flow_level
 from limits.nonlinearity import NAMED, Nonlinearity, nonlinearity, polynomial
 from limits.nonlinearity.expansion import Exponential
 from limits.panels import Panels
@@ -52,8 +54,13 @@ def assert_close(actual, desired, digits):
     assert_allclose(actual, desired, rtol=0, atol=digits * np.abs(desired).max(initial=1.0))
 
 
-def outputs(problem, tol=1e-10):
-    return solve(problem, tol=tol, record=NOTHING).outputs
+def reachable(problem):
+    """A tolerance without much ado: couplings of kinked phi are singular where features of one input part."""
+    return 1e-8 if problem.model.phi.kinks else 1e-10
+
+
+def outputs(problem, tol=None):
+    return solve(problem, tol=tol or reachable(problem), record=NOTHING).outputs
 
 
 def own_duals(problem):
@@ -79,7 +86,7 @@ def assert_witnessed(problem, depths=(8, 16, 32, 64), accuracy=1e-4):
         want, left = richardson([run[k] for run in runs])
         size = np.abs(want).max(initial=1.0)
         assert left.max() < accuracy * size
-        assert np.abs(field - want).max() < 3 * left.max() + 1e-7 * size
+        assert np.abs(field - want).max() < (10 if problem.model.phi.kinks else 3) * left.max() + 1e-7 * size
 
 
 @pytest.mark.parametrize("name", ["waves", "batches", "both", "erf", "cubic"])
@@ -87,15 +94,13 @@ def test_the_witness_agrees(name):
     assert_witnessed(SMOOTH[name])
 
 
-@pytest.mark.parametrize("name", ["classes", "logistic", "relu", "abs"])
+@pytest.mark.parametrize("name", ["logistic", "relu", "abs", pytest.param("classes", marks=pytest.mark.slow)])
 def test_the_witness_agrees_elsewhere(name):
     assert_witnessed(ALL[name], accuracy=2e-3)
 
 
 def test_the_witness_is_exact_for_linear_blocks():
     """At finite depth it is then rung 2."""
-    from limits import recurse
-
     problem, record = CATALOGUE["both"], Record(positions=(0.25, 0.5, 0.75, 1.0), kinds=ALL_KINDS[:3])
     one, other = discretised(problem, DUALS["linear"], 8), recurse(problem, blocks=8, record=record)
     assert_allclose(one.outputs, other.outputs, rtol=0, atol=1e-13)
@@ -122,16 +127,23 @@ REFERENCE = {
 }
 
 
+def assert_reference_values(name, outputs, kernel):
+    _, _, f, c = REFERENCE[name]
+    assert_allclose(outputs[:4, 0, 0], f, rtol=0, atol=6e-6)
+    assert_allclose(np.einsum("ttpij->t", kernel)[:4], c, rtol=0, atol=6e-5)
+
+
 def check_reference_values(name):
-    a, lr, f, c = REFERENCE[name]
-    t = solve(one_input(name, a, lr), tol=1e-6, record=Record(positions=(1,), samples=[0]))
-    assert_allclose(t.outputs[:4, 0, 0], f, rtol=0, atol=6e-6)
-    assert_allclose(np.einsum("ttpij->t", t.feature_kernel)[:4], c, rtol=0, atol=6e-5)
+    """On panels that are just enough."""
+    problem, record = one_input(name, *REFERENCE[name][:2]), Record(positions=(1,), samples=[0])
+    found = on_panels(problem, Panels(graded(), 6) if problem.model.phi.kinks else Panels.uniform(2, 8), record)
+    assert_reference_values(name, found.outputs, found.kernels["feature_kernel"])
 
 
 @pytest.mark.parametrize("name", REFERENCE)
 def test_reference_values(name):
-    check_reference_values(name)
+    t = solve(one_input(name, *REFERENCE[name][:2]), tol=1e-6, record=Record(positions=(1,), samples=[0]))
+    assert_reference_values(name, t.outputs, t.feature_kernel)
 
 
 # Linear blocks written as nonlinear ones.
@@ -145,8 +157,7 @@ LINES = {"series": line(), "closed": line({Exponential(0): (0.0, 1.0), Exponenti
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4"), ("1/2", 1)])
-@pytest.mark.parametrize("name", ["batches", "both", "logistic"])
-@pytest.mark.parametrize("phi", LINES)
+@pytest.mark.parametrize(("phi", "name"), [("closed", "batches"), ("closed", "both"), ("closed", "logistic"), ("series", "both")])
 def test_the_identity_is_linear(phi, name, alpha, gamma):
     problem = at(CATALOGUE[name], alpha, gamma)
     record = Record(positions=(0, 0.3, 1), kinds=ALL_KINDS[:3])
@@ -294,8 +305,8 @@ def graded(levels=6, ratio=6.0, top=4):
 
 @pytest.mark.parametrize("name", ["waves", "batches", "both", "erf", "cubic"])
 def test_error_falls_spectrally(name):
-    """At least tenfold for two more nodes on each of 4 panels, down to 1e-11."""
-    edges = np.linspace(0, 1, 5)
+    """At least tenfold for two more nodes on each of 2 panels, down to 1e-11."""
+    edges = np.linspace(0, 1, 3)
     want = on_panels(SMOOTH[name], Panels.uniform(8, 11)).outputs
     error = [np.abs(on_panels(SMOOTH[name], Panels(edges, order)).outputs - want).max() for order in (3, 5, 7)]
     assert error[0] > 1e-11
@@ -320,29 +331,48 @@ def test_error_falls_to_the_floor_of_series():
         assert fine < max(coarse / 10, 10 * problem.model.phi.accuracy)
 
 
-@pytest.mark.parametrize("name", ["batches", "both", "erf", "relu", "abs"])
-@pytest.mark.parametrize("tol", [1e-2, 1e-5, 1e-8])
-def test_error_is_honest(name, tol):
-    """The true error is at most three times the stated one, and the tolerance is met."""
+SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in ("batches", "relu")]
+
+
+@pytest.mark.parametrize("name", ["both", "erf", "abs", *SLOWER])
+def test_error_is_honest(name):
+    """The true error is at most three times the stated one, and the tolerance is met, by kernels too."""
     problem = ALL[name]
-    fine = Panels(graded(top=8), 10) if name in KINKED else Panels.uniform(8, 11)
+    fine = Panels(graded(levels=7, top=8), 10) if name in KINKED else Panels.uniform(8, 11)
     record = Record(positions=(0, 0.5, 1), kinds=("feature", "gradient"))
-    want, t = on_panels(problem, fine, record), solve(problem, tol=tol, record=record)
-    true, said = (np.linalg.norm(e, axis=(1, 2)) for e in (t.outputs - want.outputs, t.error))
-    assert np.all(true <= 3 * said + 1e-10)
-    assert_close(t.outputs, want.outputs, 3 * tol)
-    for field in FIELDS[:2]:
-        assert_close(getattr(t, field), want.kernels[field], 3 * tol)
+    want = on_panels(problem, fine, record)
+    for tol in (1e-2, 1e-5, 1e-8):
+        t = solve(problem, tol=tol, record=record)
+        true, said = (np.linalg.norm(e, axis=(1, 2)) for e in (t.outputs - want.outputs, t.error))
+        assert np.all(true <= 3 * said + 1e-10)
+        assert_close(t.outputs, want.outputs, 3 * tol)
+        for field in FIELDS[:2]:
+            assert_close(getattr(t, field), want.kernels[field], 3 * tol)
 
 
-# The same problem written in another way.
+# The same problem written in another way: equal at any resolution, so that a coarse one is enough.
+
+HALF, FLOW = ("1/2", "1/2"), ("3/4", "1/4")
+
+
+def coarsely(problem, record=NOTHING):
+    """The limit on a few panels."""
+    if problem.parametrization.alpha == Fraction(1, 2):
+        panels = Panels(graded(), 4) if problem.model.phi.kinks else Panels.uniform(3, 4)
+        return on_panels(problem, panels, record)
+    return nonlinear_flow_level(problem, Panels.uniform(3, 4), record, 1, lambda t: None)
+
+
+def digits(problem):
+    """Of what should be equal: kinked phi turn round-off eps of coinciding features into its square root."""
+    return 1e-8 if problem.model.phi.kinks else 1e-11
 
 
 @pytest.mark.parametrize("name", ["waves", "both", "relu"])
-@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
-def test_invariances(name, alpha, gamma):
+@pytest.mark.parametrize("ends", [HALF, FLOW])
+def test_invariances(name, ends):
     """Samples in another order, inputs turned in more dimensions."""
-    problem = at(ALL[name], alpha, gamma)
+    problem = at(ALL[name], *ends)
     rng = np.random.default_rng(8)
     order, d = rng.permutation(problem.n_samples), problem.d_in
     turn = np.linalg.qr(rng.standard_normal((d, d)))[0]
@@ -358,55 +388,51 @@ def test_invariances(name, alpha, gamma):
         batches=batches,
         probes=moved(problem.probes),
     )
-    one, other = outputs(problem), outputs(same)
+    one, other = coarsely(problem).outputs, coarsely(same).outputs
     order = np.append(order, np.arange(problem.n_samples, one.shape[1]))
-    assert_close(other, one[:, order], 1e-9)
+    assert_close(other, one[:, order], digits(problem))
 
 
 @pytest.mark.parametrize("name", ["waves", "relu", "abs"])
-@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
-def test_a_sample_twice_is_a_sample(name, alpha, gamma):
+@pytest.mark.parametrize("ends", [HALF, FLOW])
+def test_a_sample_twice_is_a_sample(name, ends):
     """Two copies with half of its weight, in the data or in the batch."""
-    problem = replace(at(ALL[name], alpha, gamma), batches=None)
+    problem = replace(at(ALL[name], *ends), batches=None)
     n = problem.n_samples
     twice = replace(problem, inputs=np.tile(problem.inputs, (2, 1)), targets=np.tile(problem.targets, (2, 1)))
     again = replace(problem, batches=[np.tile(np.arange(n), 2)] * problem.steps)
-    want = outputs(problem)
-    got = outputs(twice)
-    assert_close(got[:, :n], want[:, :n], 1e-9)
-    assert_close(got[:, n : 2 * n], want[:, :n], 1e-9)
-    assert_close(got[:, 2 * n :], want[:, n:], 1e-9)
-    assert_close(outputs(again), want, 1e-9)
+    want, got = coarsely(problem).outputs, coarsely(twice).outputs
+    assert_close(got[:, :n], want[:, :n], digits(problem))
+    assert_close(got[:, n : 2 * n], want[:, :n], digits(problem))
+    assert_close(got[:, 2 * n :], want[:, n:], digits(problem))
+    assert_close(coarsely(again).outputs, want, digits(problem))
 
 
 @pytest.mark.parametrize("name", ["waves", "both", "relu"])
-@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
-def test_probes_are_samples_that_are_not_trained(name, alpha, gamma):
+@pytest.mark.parametrize("ends", [HALF, FLOW])
+def test_probes_are_samples_that_are_not_trained(name, ends):
     """A probe that is an input has its output, and influences nothing; a direction of no sample can be added."""
-    problem = replace(at(ALL[name], alpha, gamma), probes=None)
-    alone = outputs(problem)
-    rng = np.random.default_rng(4)
-    probes = np.concatenate([problem.inputs, 3 * rng.standard_normal((2, problem.d_in))])
-    seen = outputs(replace(problem, probes=probes))
-    n = problem.n_samples
-    assert_close(seen[:, :n], alone, 1e-9)
-    assert_close(seen[:, n : 2 * n], alone, 1e-9)
+    problem = replace(at(ALL[name], *ends), probes=None)
+    alone, n = coarsely(problem).outputs, problem.n_samples
+    probes = np.concatenate([problem.inputs, 3 * np.random.default_rng(4).standard_normal((2, problem.d_in))])
+    seen = coarsely(replace(problem, probes=probes)).outputs
+    assert_close(seen[:, :n], alone, digits(problem))
+    assert_close(seen[:, n : 2 * n], alone, digits(problem))
 
 
 @pytest.mark.parametrize("name", ["waves", "relu"])
 def test_many_probes_are_each_of_them(name):
     problem = ALL[name]
     probes = np.random.default_rng(3).standard_normal((200, 2))
-    many = outputs(replace(problem, probes=probes))[:, problem.n_samples :]
-    few = outputs(replace(problem, probes=probes[[7, 120, 199]]))[:, problem.n_samples :]
-    assert_close(many[:, [7, 120, 199]], few, 1e-9)
+    many, few = (coarsely(replace(problem, probes=chosen)).outputs for chosen in (probes, probes[[7, 120, 199]]))
+    assert_close(many[:, problem.n_samples :][:, [7, 120, 199]], few[:, problem.n_samples :], digits(problem))
 
 
 @pytest.mark.parametrize("name", ["batches", "both", "relu"])
-@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
-def test_a_prefix_is_the_beginning(name, alpha, gamma):
-    problem = at(ALL[name], alpha, gamma)
-    assert_close(outputs(problem.prefix(2)), outputs(problem)[:3], 1e-9)
+@pytest.mark.parametrize("ends", [HALF, FLOW])
+def test_a_prefix_is_the_beginning(name, ends):
+    problem = at(ALL[name], *ends)
+    assert_close(coarsely(problem.prefix(2)).outputs, coarsely(problem).outputs[:3], digits(problem))
 
 
 RECORDS = (
@@ -418,50 +444,58 @@ RECORDS = (
 
 
 @pytest.mark.parametrize("name", ["both", "relu"])
-@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
-def test_what_is_recorded_moves_nothing(name, alpha, gamma):
-    problem = at(ALL[name], alpha, gamma)
-    runs = [solve(problem, tol=1e-10, record=record) for record in RECORDS]
+@pytest.mark.parametrize("ends", [HALF, FLOW])
+def test_what_is_recorded_moves_nothing(name, ends):
+    problem = at(ALL[name], *ends)
+    runs = [coarsely(problem, record) for record in RECORDS]
     for run in runs:
-        assert_close(run.outputs, outputs(problem), 1e-9)
-    kernel = runs[1].feature_kernel
-    assert_close(runs[0].feature_kernel[:, :, 0], kernel[:, :, 2], 1e-8)
-    assert_close(runs[2].feature_kernel[:, :, 1, 0, 0], kernel[1:3, 1:3, 2, 1, 1], 1e-8)
-    assert_close(runs[2].gradient_kernel[:, :, 1, 0, 0], runs[1].gradient_kernel[1:3, 1:3, 2, 1, 1], 1e-8)
+        assert_close(run.outputs, runs[0].outputs, digits(problem))
+    (one, all_kinds, few, _), tight = (run.kernels for run in runs), digits(problem)
+    feature, gradient = all_kinds["feature_kernel"], all_kinds["gradient_kernel"]
+    assert_close(one["feature_kernel"][:, :, 0], feature[:, :, 2], tight)
+    assert_close(few["feature_kernel"][:, :, 1, 0, 0], feature[1:3, 1:3, 2, 1, 1], tight)
+    assert_close(few["gradient_kernel"][:, :, 1, 0, 0], gradient[1:3, 1:3, 2, 1, 1], tight)
+
+
+def test_positions_do_not_move_the_outputs():
+    problem = ALL["both"]
+    for record in RECORDS[:2]:
+        assert_close(solve(problem, tol=1e-8, record=record).outputs, outputs(problem), 1e-7)
 
 
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
-def test_kernels_are_covariances(name, alpha, gamma):
-    problem = at(ALL[name], alpha, gamma)
-    t = solve(problem, tol=1e-9, record=Record(positions=(0, 0.3, 1), kinds=ALL_KINDS[:3]))
+@pytest.mark.parametrize("ends", [HALF, FLOW])
+def test_kernels_are_covariances(name, ends):
+    problem = at(ALL[name], *ends)
+    tol = 10 * reachable(problem)
+    t = solve(problem, tol=tol, record=Record(positions=(0, 0.3, 1), kinds=ALL_KINDS[:3]))
     for kernel in (t.feature_kernel, t.gradient_kernel):
         k, _, m, s, _ = kernel.shape
         for matrix in kernel.transpose(2, 0, 3, 1, 4).reshape(m, k * s, k * s):
-            assert_close(matrix, matrix.T, 1e-10)
-            assert np.linalg.eigvalsh(matrix)[0] > -1e-9 * np.abs(matrix).max(initial=1.0)
+            assert_close(matrix, matrix.T, 1e-12)
+            assert np.linalg.eigvalsh(matrix)[0] > -tol * np.abs(matrix).max(initial=1.0)
     k, s = t.two_depth_kernel.shape[0], t.two_depth_kernel.shape[-1]
     joint = t.two_depth_kernel.transpose(2, 0, 4, 3, 1, 5).reshape(3 * k * s, 3 * k * s)
-    assert_close(joint, joint.T, 1e-10)
-    assert np.linalg.eigvalsh(joint)[0] > -1e-8 * np.abs(joint).max()
+    assert_close(joint, joint.T, 1e-12)
+    assert np.linalg.eigvalsh(joint)[0] > -10 * tol * np.abs(joint).max()
     for m in range(3):
-        assert_close(t.two_depth_kernel[:, :, m, m], t.feature_kernel[:, :, m], 1e-9)
+        assert_close(t.two_depth_kernel[:, :, m, m], t.feature_kernel[:, :, m], 1e-12)
     assert not t.gradient_kernel[problem.steps].any()
 
 
 # Extremes.
 
-EVERY = ("sin + cos", "relu", "abs", "erf")
+EVERY = ("sin + cos", "relu", "abs")
 
 
 @pytest.mark.parametrize("phi", EVERY)
-@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
-def test_an_input_of_zero_only_takes_weight(phi, alpha, gamma):
-    alone = at(Problem(net(phi), DEPTH_MUP, SGD(0.4, steps=3), [[1.0, 0.5]], [[0.8]]), alpha, gamma)
+@pytest.mark.parametrize("ends", [HALF, FLOW])
+def test_an_input_of_zero_only_takes_weight(phi, ends):
+    alone = at(Problem(net(phi), DEPTH_MUP, SGD(0.4, steps=3), [[1.0, 0.5]], [[0.8]]), *ends)
     both = replace(alone, inputs=[[0.0, 0.0], [1.0, 0.5]], targets=[[0.7], [0.8]], optimizer=SGD(0.8, steps=3))
-    got = outputs(both)
-    assert_allclose(got[:, 0], 0, rtol=0, atol=1e-10)
-    assert_close(got[:, 1], outputs(alone)[:, 0], 1e-9)
+    got = coarsely(both).outputs
+    assert_allclose(got[:, 0], 0, rtol=0, atol=1e-12)
+    assert_close(got[:, 1], coarsely(alone).outputs[:, 0], digits(alone))
 
 
 @pytest.mark.parametrize("phi", EVERY)
@@ -471,24 +505,24 @@ def test_opposite_inputs(phi):
 
 
 @pytest.mark.parametrize("phi", EVERY)
-@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
-def test_steps_of_rate_zero_change_nothing(phi, alpha, gamma):
+@pytest.mark.parametrize("ends", [HALF, FLOW])
+def test_steps_of_rate_zero_change_nothing(phi, ends):
     """Features of several steps then coincide at every depth."""
-    few = Problem(net(phi), at(CATALOGUE["single"], alpha, gamma).parametrization, SGD([0.5, 0.4], steps=2), XI[:2], Y[:2])
+    few = at(Problem(net(phi), DEPTH_MUP, SGD([0.5, 0.4], steps=2), XI[:2], Y[:2]), *ends)
     more = replace(few, optimizer=SGD([0.0, 0.5, 0.0, 0.0, 0.4], steps=5))
-    want, got = outputs(few), outputs(more)
-    assert_close(got, want[[0, 0, 1, 1, 1, 2]], 1e-9)
+    want, got = coarsely(few).outputs, coarsely(more).outputs
+    assert_close(got, want[[0, 0, 1, 1, 1, 2]], digits(few))
 
 
 @pytest.mark.parametrize("phi", EVERY)
-@pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
-def test_targets_that_are_outputs(phi, alpha, gamma):
+@pytest.mark.parametrize("ends", [HALF, FLOW])
+def test_targets_that_are_outputs(phi, ends):
     """Nothing to learn: gradients are exactly zero."""
-    problem = at(Problem(net(phi), DEPTH_MUP, SGD(0.7, steps=3), XI[:2], 0 * Y[:2]), alpha, gamma)
-    t = solve(problem, tol=1e-9, record=Record(positions=(0, 1), kinds=("feature", "gradient")))
+    problem = at(Problem(net(phi), DEPTH_MUP, SGD(0.7, steps=3), XI[:2], 0 * Y[:2]), *ends)
+    t = solve(problem, tol=1e-8, record=Record(positions=(0, 1), kinds=("feature", "gradient")))
     assert_allclose(t.outputs, 0, rtol=0, atol=1e-13)
     assert_allclose(t.gradient_kernel, 0, rtol=0, atol=1e-13)
-    assert_close(t.feature_kernel[3, 3], t.feature_kernel[0, 0], 1e-9)
+    assert_close(t.feature_kernel[3, 3], t.feature_kernel[0, 0], 1e-8)
 
 
 @pytest.mark.parametrize("phi", EVERY)
@@ -501,17 +535,17 @@ def test_one_sample_has_nothing_to_learn_yet(phi):
 @pytest.mark.parametrize("phi", ["sin + cos", "relu", "tanh"])
 def test_without_updates(phi):
     problem = Problem(net(phi), DEPTH_MUP, SGD(1.0, steps=0), XI, Y)
-    t = solve(problem, tol=1e-9, record=Record(kinds=ALL_KINDS))
+    t = solve(problem, tol=1e-8, record=Record(kinds=ALL_KINDS))
     assert_array_equal(t.outputs, np.zeros((1, 3, 1)))
-    trained = solve(replace(problem, optimizer=SGD(1.0, steps=1)), tol=1e-9)
-    assert_close(t.feature_kernel[0, 0], trained.feature_kernel[0, 0], 1e-8)
+    trained = solve(replace(problem, optimizer=SGD(1.0, steps=1)), tol=1e-8)
+    assert_close(t.feature_kernel[0, 0], trained.feature_kernel[0, 0], 1e-7)
 
 
 @pytest.mark.parametrize("phi", ["sin + cos", "relu", "tanh"])
 @pytest.mark.parametrize(("alpha", "gamma"), [("1/2", 1), ("3/4", "3/4"), (1, 1)])
 def test_frozen_blocks_leave_everything_at_initialization(phi, alpha, gamma):
     problem = at(Problem(net(phi), DEPTH_MUP, SGD(0.9, steps=2), XI, Y), alpha, gamma)
-    t = solve(problem, tol=1e-9)
+    t = solve(problem, tol=1e-8)
     assert_allclose(t.outputs, 0, rtol=0, atol=1e-12)
     first = t.feature_kernel[0, 0]
     assert_close(t.feature_kernel, np.broadcast_to(first, t.feature_kernel.shape), 1e-8)
@@ -519,35 +553,67 @@ def test_frozen_blocks_leave_everything_at_initialization(phi, alpha, gamma):
         assert_close(first, np.broadcast_to(XI @ XI.T / 2, first.shape), 1e-12)
 
 
+def first_output(phi, a, lr):
+    """f_1 of xi = y = 1 as lr a^2 -> 0: x_1 = x_0, so that J' = a^2 (J - lr C) V_c(C, C, C) and f_1 = -J(1)."""
+    duals = DUALS[phi]
+
+    def change(p, y):
+        dual = duals(*np.repeat(y[:1], 3).reshape(3, 1))
+        return a**2 * np.concatenate([dual.V, (y[1:] - lr * y[:1]) * dual.V_c])
+
+    return -solve_ivp(change, (0, 1), [1.0, 0.0], method="DOP853", rtol=1e-12, atol=1e-30).y[1, -1]
+
+
 @pytest.mark.parametrize("phi", EVERY)
-def test_small_multipliers_and_rates_are_a_kernel_regression(phi):
-    """Relative accuracy, however small: f_1 = lr a^2 y times the integral of V_c C0 times the growth of delta."""
-    for a, lr in ((1e-3, 1.0), (1.0, 1e-6), (1e-4, 1e3)):
-        problem = Problem(net(phi, a), DEPTH_MUP, SGD(lr, steps=2), [[1.0]], [[1.0]])
-        f, _, _ = first_update(problem)
-        got = outputs(problem)
-        assert_allclose(got[1, 0, 0], f[0, 0], rtol=1e-6, atol=0)
-        if f[0, 0] < 1e-3:
-            assert_allclose(got[2, 0, 0], 2 * f[0, 0], rtol=3 * f[0, 0] + 1e-6, atol=0)
+@pytest.mark.parametrize(("a", "lr"), [(1e-3, 1.0), (1.0, 1e-6), (1e-4, 10.0)])
+def test_small_updates_are_accurate_relative_to_themselves(phi, a, lr):
+    f = first_output(phi, a, lr)
+    problem = Problem(net(phi, a), DEPTH_MUP, SGD(lr, steps=2), [[1.0]], [[1.0]])
+    got = outputs(problem)
+    assert 0 < f < 1e-5
+    assert_allclose(got[:, 0, 0], [0, f, 2 * f], rtol=1e-5, atol=0)
 
 
-def wild(phi, a, lr, alpha="1/2", gamma="1/2", **more):
-    return at(Problem(net(phi, a), DEPTH_MUP, SGD(lr, steps=3), XI[:2], Y[:2], **more), alpha, gamma)
+def wild(phi, a, lr, ends=HALF, **more):
+    return at(Problem(net(phi, a), DEPTH_MUP, SGD(lr, steps=3), XI[:2], Y[:2], **more), *ends)
 
 
-SENTENCES = (UnresolvedError, DivergedError, ToleranceWarning, ValueError)
+SAID = (UnresolvedError, DivergedError, ToleranceWarning, ValueError)
 
 
-def right_or_said(problem, tol=1e-5):
-    """A sentence, or an answer that a much finer resolution confirms; -> whether there was an answer."""
+def right_or_said(problem, tol=1e-4):
+    """A sentence, or an answer that other panels confirm; -> whether there was an answer."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", ToleranceWarning)
         try:
-            got = solve(problem, tol=tol, record=NOTHING)
-        except SENTENCES as said:
-            if len(str(said)) <= 30:
-                pytest.fail(f"no sentence: {said}")
+            got = solve(problem, tol=tol, record=NOTHING).outputs
+            other = solve(problem, tol=tol / 100, record=Record(positions=(0.31, 0.77), samples=[0], steps=[0])).outputs
+        except SAID:
             return False
-    fine = solve(problem, tol=1e-8, record=Record(positions=tuple(np.linspace(0, 1, 25)), samples=[0])).outputs
-    assert_close(got.outputs, fine, 3 * tol)
+    assert_close(got, other, 3 * tol)
     return True
+
+
+@pytest.mark.parametrize(
+    ("phi", "ends"), [("sin + cos", HALF), ("relu", FLOW), pytest.param("relu", HALF, marks=pytest.mark.slow)]
+)
+def test_large_rates_and_multipliers_are_resolved(phi, ends):
+    assert right_or_said(wild(phi, 1.0, 5.0, ends))
+    assert right_or_said(wild(phi, 1e-3, 1.0, ends))
+    assert right_or_said(wild(phi, 2.0, 0.1, ends))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ends", [HALF, FLOW])
+@pytest.mark.parametrize("phi", ["sin + cos", "erf", "relu", "abs", "tanh", "exp", "cube"])
+def test_wild_problems_are_right_or_said(phi, ends):
+    answered = sum(
+        right_or_said(wild(phi, a, lr, ends)) for a, lr in ((3, 0.1), (5, 1.0), (8, 1.0), (1, 5.0), (1, 50.0), (0.1, 1e6))
+    )
+    assert answered < 6
+
+
+def test_what_explodes_is_said():
+    """Kernels of exp blow up at a finite depth: u' = a^2 e^u (e^u - 1)."""
+    with pytest.raises(ArithmeticError, match="could not be resolved"):
+        solve(wild("exp", 1.5, 0.5))

@@ -655,3 +655,19 @@ def test_wrong_hermite_coefficient_is_caught(monkeypatch):
     monkeypatch.setattr(hermite, "fill", wrong)
     with pytest.raises(AssertionError):
         assert_first_order(nonlinearity("tanh"), 1.3, 0.7, 0.4, 1e-12)
+
+
+@pytest.mark.parametrize("name", ["tanh", "silu", "relu", "sin + cos"])
+def test_shapes_broadcast_as_in_numpy(name):
+    """Variances of fewer axes than covariances, and known beforehand, give what equal shapes give."""
+    phi, rng = nonlinearity(name), np.random.default_rng(5)
+    u, v = rng.uniform(0.5, 2.0, (3, 1)), rng.uniform(0.5, 2.0, 4)
+    c = rng.uniform(-0.9, 0.9, (2, 3, 4)) * np.sqrt(u * v)
+    whole = phi.dual(*np.broadcast_arrays(u, v, c), order=2)
+    for order in (0, 1, 2):
+        for part, want in zip(phi.dual(u, v, c, order=order), whole, strict=True):
+            assert part is None or np.abs(part - want).max() < 1e-11 * max(1, np.abs(want).max())
+    known = phi.marginal(np.broadcast_to(v, (3, 4)))
+    again = phi.dual(phi.marginal(u, known), known, c, order=1)
+    assert np.abs(again.V - whole.V).max() < 1e-12
+    assert np.abs(again.V_c - whole.V_c).max() < 1e-12

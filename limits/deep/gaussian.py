@@ -158,7 +158,7 @@ def solve_panel(
     def lift(slope: Values) -> list[Array]:
         return [e + np.tensordot(inward, s, 1) for e, s in zip(edge, slope, strict=True)]
 
-    y, before = lift(guess), np.inf
+    y, before, last = lift(guess), np.inf, np.inf
     for iteration in range(MOST_ITERATIONS):
         slope = change(y, True)
         new = lift(slope)
@@ -169,7 +169,7 @@ def solve_panel(
             return y, slope
         if slow and iteration > 2:
             break
-        before = moved
+        before, last = moved if alike else last, moved  # one step by chance a good one does not make the next a bad one
     if not alike:
         raise UnconvergedError
     return _solve_directly(change, edge, inward)

@@ -129,6 +129,7 @@ def _mended(f: Coefficients, slope: Function, u: Array, order: int) -> Coefficie
 
 def _horner(f: Array, g: Array, x: Array, *scales: Array | None) -> list[Array]:
     r"""$\sum_j s_j f_j g_j x^j$ for each list of scales (None: ones); Horner's rule over blocks of terms that fit the cache."""
+    f, g = (h.reshape(len(h), *[1] * (x.ndim + 1 - h.ndim), *h.shape[1:]) for h in (f, g))
     sums, terms = [np.zeros(x.shape) for _ in scales], min(len(f), len(g))
     block = max(1, min(terms, CACHED // max(x.size, 1)))
     powers = np.ones((block, *x.shape))
