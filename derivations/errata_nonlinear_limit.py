@@ -128,8 +128,8 @@ VARIANTS: dict[str, type[NonlinearStates]] = {
 
 def solved(problem: Problem, kind: type[NonlinearStates]) -> Array:
     """(f_1 …, C0_11(1) …) of a variant, at a fixed resolution."""
-    graded = first_panels(np.array([1.0]), graded=bool(problem.model.phi.kinks))
-    edges = np.unique(np.concatenate([graded.edges, (graded.edges[:-1] + graded.edges[1:]) / 2]))
+    edges = first_panels(np.array([1.0]), graded=bool(problem.model.phi.kinks)).edges
+    edges = np.union1d(edges, np.linspace(0, 1, 9))
     level = nonlinear_level(problem, Panels(edges, ORDER), RECORD, 1, lambda t: None, kind)
     return numbers(level.outputs, level.kernels["feature_kernel"])
 
