@@ -358,16 +358,6 @@ def test_shapes_broadcast(name, rng):
             assert_allclose(part[1, 2, 7], alone, rtol=1e-12, atol=2e-13)
 
 
-@pytest.mark.parametrize("name", ["relu", "tanh", "silu", "relu + gelu"])
-def test_shapes_of_fewer_axes_broadcast(name, rng):
-    u, v, rho = rng.uniform(0.2, 3, (3, 1)), rng.uniform(0.2, 3, 2), rng.uniform(-1, 1, (3, 2))
-    c, phi = rho * np.sqrt(u * v), nonlinearity(name)
-    assert_array_equal(phi.dual(u, v, c), phi.dual(u, v[None], c))
-    assert_array_equal(phi.dual(u[:, 0], v[:1], c[0, 0], order=0).V, phi.dual(u[:, 0], v[:1], c[:1, 0], order=0).V)
-    first, second = phi.marginal(u), phi.marginal(v)
-    assert_allclose(phi.dual(first, second, c, order=1)[:2], phi.dual(u, v, c, order=1)[:2], rtol=1e-12, atol=1e-14)
-
-
 def test_functions_are_evaluated_at_variances_not_at_pairs():
     seen = []
 
