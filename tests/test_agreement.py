@@ -27,11 +27,11 @@ def three_samples(name):
     return Problem(ResNet(name), DEPTH_MUP, SGD(RATES[name], 3), X, Y, batches=BATCHES)
 
 
-def invented(values, errors, sizes):
+def invented(values, errors, sizes, kinked=False):
     """Measurements of one quantity that are given."""
     each = zip(sizes, values, errors, strict=True)
     runs = {s: Measured(*s, 100, {"outputs": np.array([v])}, {"outputs": np.array([e])}) for s, v, e in each}
-    return Agreement(NOTHING, runs, (1, 2))
+    return Agreement(NOTHING, runs, kinked)
 
 
 # The fit.
@@ -43,6 +43,8 @@ def test_the_fit_removes_what_it_models():
     value, error = invented(values, [0.1] * 8, sizes).extrapolated()
     assert_allclose(value, 3.0, rtol=1e-12)
     assert error > 0.1
+    values = [3.0 - 2.0 / L + 5.0 * np.log(L) / L + 7.0 / n for n, L in sizes]
+    assert_allclose(invented(values, [0.1] * 8, sizes, kinked=True).extrapolated()[0], 3.0, rtol=1e-12)
 
 
 def test_standard_errors_of_the_fit_are_those_of_repeated_draws():
@@ -87,8 +89,8 @@ def test_another_learning_rate_is_rejected(monkeypatch):
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"widths": (64,)}, "an extrapolation needs two widths and 3 numbers of blocks"),
-        ({"blocks": (4, 8)}, "an extrapolation needs two widths and 3 numbers of blocks"),
+        ({"widths": (64,)}, "an extrapolation needs two widths and three numbers of blocks"),
+        ({"blocks": (4, 8)}, "an extrapolation needs two widths and three numbers of blocks"),
         ({"seeds": 1}, "seeds must be a whole number >= 2"),
         ({"record": Record(kinds=("response",))}, "the response"),
     ],
