@@ -220,7 +220,7 @@ def study(name: str, *, widths: list[int], blocks: list[int], seeds: int, say: C
     found = agree(problem, widths=widths, blocks=blocks, seeds=seeds, record=RECORD, tol=1e-8)
     real = extrapolated(found)
     say(f"{name}: training networks with an independent copy of W^T")
-    copies = extrapolated_copies(independent_copies(problem, found.limit, widths, blocks, seeds))
+    copies = extrapolated_copies(independent_copies(problem, found.limit, widths, blocks, max(20, seeds // 4)))
     return {"name": name, "variants": variants, "networks": real, "copies": copies, "agreement": found}
 
 
