@@ -1,9 +1,9 @@
 r"""Do real networks agree with the limit? Networks of several widths and depths, extrapolated to infinity.
 
-A quantity of networks of width n and L blocks, averaged over seeds, is $v + b/L + c/L^2 + d/n$ up to higher orders. For kinked
-nonlinearities the response of a gradient to its own features is $\log(1/p)$ at small depth, a sum over blocks of which
-differs from its integral by $\log(L)/L$: that takes the place of $1/L^2$. A weighted fit gives v with its standard error, which is
-held against the limit. Seeds run in groups, so that kernels too have standard errors.
+A quantity of networks of width n and L blocks, averaged over seeds, is $v + b/L + c/L^2 + d/n$ up to higher orders. For
+kinked nonlinearities the response of a gradient to its own features is $\log(1/p)$ at small depth, a sum over blocks of
+which differs from its integral by $\log(L)/L$: that takes the place of $1/L^2$. A weighted fit gives v with its
+standard error, which is held against the limit. Seeds run in groups, so that kernels too have standard errors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -152,8 +152,8 @@ def agree(
 ) -> Agreement:
     r"""Hold real networks against the limit, extrapolating to infinite width and depth.
 
-    Every quantity is fitted by $v + b/L + c/L^2 + d/n$, for kinked $\phi$ by $v + b/L + c\log(L)/L + d/n$, weighted by its standard
-    errors; $v$ should be the limit's value. Cost: seeds times the sum of $n^2L$ over all sizes, (T + 1) times.
+    Every quantity is fitted by $v + b/L + c/L^2 + d/n$, for kinked $\phi$ by $v + b/L + c\log(L)/L + d/n$, weighted by its
+    standard errors; $v$ should be the limit's value. Cost: seeds times the sum of $n^2L$ over all sizes, (T + 1) times.
 
     Args:
         problem: what is trained; its parametrization has a limit.
