@@ -36,7 +36,7 @@ Array = np.ndarray
 STEPS = 3
 CASES = {"sin + cos": (1.0, 0.7), "tanh": (1.2, 1.0), "relu": (1.0, 1.0), "abs": (1.0, 0.7)}
 """Multiplier a and learning rate eta by nonlinearity."""
-ORDER = 10
+ORDER = 7
 
 
 def problem_of(name: str) -> Problem:
@@ -128,8 +128,8 @@ VARIANTS: dict[str, type[NonlinearStates]] = {
 
 def solved(problem: Problem, kind: type[NonlinearStates]) -> Array:
     """(f_1 …, C0_11(1) …) of a variant, at a fixed resolution."""
-    graded = first_panels(np.array([1.0]), graded=bool(problem.model.phi.kinks))
-    edges = np.unique(np.concatenate([graded.edges, (graded.edges[:-1] + graded.edges[1:]) / 2]))
+    edges = first_panels(np.array([1.0]), graded=bool(problem.model.phi.kinks)).edges
+    edges = np.union1d(edges, np.linspace(0, 1, 9))
     level = nonlinear_level(problem, Panels(edges, ORDER), RECORD, 1, lambda t: None, kind)
     return numbers(level.outputs, level.kernels["feature_kernel"])
 

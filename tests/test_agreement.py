@@ -153,9 +153,10 @@ def test_the_published_equations_are_as_reproduced():
     assert_allclose(errata.solved(problem, errata.Ours)[4], 3.1784, atol=5e-5)
 
 
+@pytest.mark.slow
 def test_the_study_runs_and_draws(tmp_path, capsys):
     out = tmp_path / "errata.png"
-    errata.main(["--widths", "16,32", "--blocks", "4,6,8", "--seeds", "20", "--out", str(out)])
+    errata.main(["--widths", "8,16", "--blocks", "3,4,6", "--seeds", "20", "--out", str(out)])
     said = capsys.readouterr().out
     assert "published" in said
     assert "equations, copy" in said

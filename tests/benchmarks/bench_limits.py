@@ -129,9 +129,25 @@ def large():
     )
 
 
+def nonlinear():
+    print("\nnonlinear blocks, full batches, tol = 1e-8; the same problem with linear blocks for scale")
+    print(f"{'phi':>10} {'samples':>8} {'T':>4} | {'solve':>9} {'error':>8} {'nodes':>6} | {'linear':>8}")
+    rng = np.random.default_rng(0)
+    for samples, T in ((8, 10), (4, 30)):
+        x = rng.normal(size=(samples, 4))
+        y = np.sin(2 * x[:, :1]) + 0.5 * x[:, 1:2]
+        linear, _ = timed(lambda x=x, y=y, T=T: solve(Problem(ResNet(), DEPTH_MUP, SGD(0.5, T), x, y), record=NONE), 1)
+        for phi in ("sin + cos", "relu", "tanh"):
+            problem = Problem(ResNet(phi), DEPTH_MUP, SGD(0.5, T), x, y)
+            seconds, run = timed(lambda problem=problem: solve(problem, record=NONE), 1)
+            error = run.error.max()
+            print(f"{phi:>10} {samples:>8} {T:>4} | {seconds:>8.2f}s {error:>8.1e} {run.meta['nodes']:>6} | {linear:>7.2f}s")
+
+
 if __name__ == "__main__":
     reach()
     published()
+    nonlinear()
     exponents()
     if "--quick" not in sys.argv:
         large()
