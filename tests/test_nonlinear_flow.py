@@ -128,7 +128,7 @@ def refused(kind, said, model, alpha="1/2", gamma="1/2", initial=0):
 
 def test_refusals_are_sentences():
     refused(NoLimitError, "without mean subtraction.*set mean_subtraction=True", ResNet("relu", mean_subtraction=False))
-    refused(NoLimitError, "1/2 - alpha = 1/4 > 0.*raise alpha to 1/2", ResNet("tanh"), "1/4", "3/4")
+    refused(NoLimitError, "1/2 - alpha = 1/4 > 0.*raise alpha to 1/2, or use simulate", ResNet("tanh"), "1/4", "3/4")
     refused(NoLimitError, r"alpha \+ gamma = 3/4 < 1.*use simulate", ResNet("relu"), "1/2", "1/4")
     refused(ValueError, "alpha = 1: .*tanh blocks.*use simulate", ResNet("tanh"), 1, 0)
     refused(ValueError, "form 'post', got 'pre'.*simulate", ResNet("tanh", form="pre"))

@@ -112,7 +112,7 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
     except UnconvergedError:
         raise UnresolvedError(
             f"the limit could not be resolved with {refinement.most_nodes} depth nodes: the learning rate or multiplier is too "
-            "large for this problem; lower them, or use recurse at a finite number of blocks"
+            f"large for this problem; lower them, or {_finite(problem)}"
         ) from None
     except KeyboardInterrupt as stop:
         if refinement.last is None:
@@ -191,13 +191,13 @@ def _existing(problem: Problem) -> None:
     alpha, gammas, betas = problem.parametrization.layers(k)
     regime = classify(problem.parametrization, block_depth=k, centred=model.centred)
     if not regime.stable_at_initialization:
-        raise NoLimitError(_unstable(model.centred, alpha, sum(betas, Fraction(0))), regime)
+        raise NoLimitError(_unstable(problem, alpha, sum(betas, Fraction(0))), regime)
     if not regime.stable_during_training:
         gamma = min(gammas)
         several = "" if k == 1 else "_i"
         raise NoLimitError(
             f"alpha + gamma{several} = {alpha + gamma} < 1: updates add up to L^({1 - alpha - gamma}) [D1.3]; "
-            f"raise gamma{several} to {1 - alpha}, or {_finite(model.phi.linear and k == 1)}",
+            f"raise gamma{several} to {1 - alpha}, or {_finite(problem)}",
             regime,
         )
     name = f"{model.phi.name} blocks" if k == 1 else f"{model.phi.name} blocks of {k} layers"
@@ -223,15 +223,16 @@ def _text(betas: tuple[Fraction, ...]) -> str:
     return ", ".join(map(str, betas))
 
 
-def _finite(recursion: bool) -> str:
+def _finite(problem: Problem) -> str:
+    recursion = problem.model.phi.linear and problem.model.block_depth == 1
     return f"use {'recurse' if recursion else 'simulate'} at a finite number of blocks"
 
 
-def _unstable(centred: bool, alpha: Fraction, beta: Fraction) -> str:
-    if centred:
+def _unstable(problem: Problem, alpha: Fraction, beta: Fraction) -> str:
+    if problem.model.centred:
         return (
             f"1/2 - alpha{_beta(beta)} = {Fraction(1, 2) - alpha - beta} > 0: the initial blocks add up like "
-            f"exp(a^2 L^({1 - 2 * (alpha + beta)})) [D1.2]; raise alpha to 1/2, or use recurse at a finite number of blocks"
+            f"exp(a^2 L^({1 - 2 * (alpha + beta)})) [D1.2]; raise alpha to 1/2, or {_finite(problem)}"
         )
     return (
         f"1 - alpha{_beta(beta)} = {1 - alpha - beta} > 0: without mean subtraction the blocks have a mean, and "
