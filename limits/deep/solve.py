@@ -7,6 +7,8 @@ from fractions import Fraction
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 import limits
 from limits.deep.flow import flow_level
 from limits.deep.gaussian import linear_level
@@ -16,7 +18,7 @@ from limits.deep.refine import Level, Refined, Refinement, UnconvergedError, fir
 from limits.directions import trained_directions
 from limits.memory import SHARE, available_memory, require
 from limits.panels import Panels
-from limits.problem import Problem
+from limits.problem import Problem, ResNet
 from limits.record import Record
 from limits.regimes import Regime, classify
 from limits.semiseparable import footprint
@@ -112,7 +114,7 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
     except UnconvergedError:
         raise UnresolvedError(
             f"the limit could not be resolved with {refinement.most_nodes} depth nodes: the learning rate or multiplier is too "
-            "large for this problem; lower them, or use recurse at a finite number of blocks"
+            f"large for this problem; lower them, or {_finite(problem.model)}"
         ) from None
     except KeyboardInterrupt as stop:
         if refinement.last is None:
@@ -154,6 +156,7 @@ def _most_nodes(problem: Problem, record: Record) -> int:
 def _limit(problem: Problem, record: Record, progress: Progress | None) -> Callable[[Panels], Level]:
     """The function that computes the problem's limit on given panels."""
     _existing(problem)
+    _expected(problem)
     moving, noisy = _moving(problem), _noisy(problem)
     if noisy and problem.model.multiplier**2 > LARGEST_GROWTH:
         raise UnresolvedError(
@@ -191,13 +194,13 @@ def _existing(problem: Problem) -> None:
     alpha, gammas, betas = problem.parametrization.layers(k)
     regime = classify(problem.parametrization, block_depth=k, centred=model.centred)
     if not regime.stable_at_initialization:
-        raise NoLimitError(_unstable(model.centred, alpha, sum(betas, Fraction(0))), regime)
+        raise NoLimitError(_unstable(model, alpha, sum(betas, Fraction(0))), regime)
     if not regime.stable_during_training:
         gamma = min(gammas)
         several = "" if k == 1 else "_i"
         raise NoLimitError(
             f"alpha + gamma{several} = {alpha + gamma} < 1: updates add up to L^({1 - alpha - gamma}) [D1.3]; "
-            f"raise gamma{several} to {1 - alpha}, or {_finite(model.phi.linear and k == 1)}",
+            f"raise gamma{several} to {1 - alpha}, or {_finite(model)}",
             regime,
         )
     name = f"{model.phi.name} blocks" if k == 1 else f"{model.phi.name} blocks of {k} layers"
@@ -219,19 +222,26 @@ def _existing(problem: Problem) -> None:
         )
 
 
+def _expected(problem: Problem) -> None:
+    """Refuse functions of one's own without Gaussian expectations already at the first depth, where no panels would help."""
+    phi, u = problem.model.phi, np.sum(problem.evaluated**2, axis=1) / problem.d_in
+    if phi.expansion is None:
+        phi.dual(u.max(), u.max(), 0.5 * u.max(), order=2 if _noisy(problem) else 1)
+
+
 def _text(betas: tuple[Fraction, ...]) -> str:
     return ", ".join(map(str, betas))
 
 
-def _finite(recursion: bool) -> str:
-    return f"use {'recurse' if recursion else 'simulate'} at a finite number of blocks"
+def _finite(model: ResNet) -> str:
+    return f"use {'recurse' if model.phi.linear and model.block_depth == 1 else 'simulate'} at a finite number of blocks"
 
 
-def _unstable(centred: bool, alpha: Fraction, beta: Fraction) -> str:
-    if centred:
+def _unstable(model: ResNet, alpha: Fraction, beta: Fraction) -> str:
+    if model.centred:
         return (
             f"1/2 - alpha{_beta(beta)} = {Fraction(1, 2) - alpha - beta} > 0: the initial blocks add up like "
-            f"exp(a^2 L^({1 - 2 * (alpha + beta)})) [D1.2]; raise alpha to 1/2, or use recurse at a finite number of blocks"
+            f"exp(a^2 L^({1 - 2 * (alpha + beta)})) [D1.2]; raise alpha to 1/2, or {_finite(model)}"
         )
     return (
         f"1 - alpha{_beta(beta)} = {1 - alpha - beta} > 0: without mean subtraction the blocks have a mean, and "
