@@ -160,7 +160,8 @@ def agree(
         blocks: more than `orders` has entries.
         seeds: networks of every size, at least 2.
         seed: of the first group; sizes share no seed.
-        orders: powers of 1/L; for kinked $\phi$ the leading one is between 1/2 and 1, and two terms still fit best.
+        orders: powers of 1/L; for kinked $\phi$ the leading one is between 1/2 and 1, and two terms still fit best; there are
+            $2\alpha - 1$ and $2(1 - \alpha)$ between $\alpha = 1/2$ and 1, and $\alpha + \gamma - 1$ where that is positive.
         tol: of the limit.
         record: kernels to compare beside the outputs; none by default.
         progress: called as progress(done, total) after every group of seeds.
