@@ -174,7 +174,7 @@ def independent_copies(problem: Problem, limit: Any, widths: list[int], blocks: 
             return {"outputs": flat[:half], "feature_kernel": flat[half:]}
 
         networks[n, L] = Measured(n, L, seeds, parts(mean), parts(error))
-    return Agreement(limit, networks, bool(problem.model.phi.kinks))
+    return Agreement(limit, networks, kinked=bool(problem.model.phi.kinks))
 
 
 def with_copy(problem: Problem, n: int, L: int, seed: tuple[int, ...]) -> Array:

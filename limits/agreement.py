@@ -8,6 +8,7 @@ standard error, which is held against the limit. Seeds run in groups, so that ke
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -51,12 +52,14 @@ class Agreement:
     Attributes:
         limit: of `solve`.
         networks: what was measured, by (width, blocks).
-        kinked: whether the fit has $\log(L)/L$ in place of $1/L^2$.
+        orders: powers of 1/L in the fit.
+        kinked: whether the fit has $\log(L)/L$ in place of the second power.
     """
 
     limit: Trajectory
     networks: Mapping[tuple[int, int], Measured]
-    kinked: bool
+    orders: tuple[float, float] = (1.0, 2.0)
+    kinked: bool = False
 
     def extrapolated(self, quantity: str = "outputs") -> tuple[Array, Array]:
         """The quantity at infinite width and depth and its standard error, each flat.
@@ -67,8 +70,10 @@ class Agreement:
         runs = list(self.networks.values())
         y = np.array([run.values[quantity] for run in runs])
         e = np.array([run.errors[quantity] for run in runs])
-        second = np.log if self.kinked else np.reciprocal
-        terms = [[1.0, 1 / run.blocks, second(float(run.blocks)) / run.blocks, 1 / run.width] for run in runs]
+        first, second = self.orders
+        terms = []
+        for n, L in ((run.width, run.blocks) for run in runs):
+            terms.append([1.0, L**-first, np.log(L) / L if self.kinked else L**-second, 1 / n])
         return _fit(np.array(terms, float), y, e)
 
     def against(self, quantity: str = "outputs") -> Array:
@@ -152,8 +157,8 @@ def agree(
 ) -> Agreement:
     r"""Hold real networks against the limit, extrapolating to infinite width and depth.
 
-    Every quantity is fitted by $v + b/L + c/L^2 + d/n$, for kinked $\phi$ by $v + b/L + c\log(L)/L + d/n$, weighted by its
-    standard errors; $v$ should be the limit's value. Cost: seeds times the sum of $n^2L$ over all sizes, (T + 1) times.
+    Every quantity is fitted by $v + b/L + c/L^2 + d/n$, for kinked $\phi$ by $v + b/L + c\log(L)/L + d/n$, at $\alpha > 1/2$
+    with the powers of L that hold there, weighted by its standard errors; $v$ should be the limit's value. Cost: seeds times the sum of $n^2L$ over all sizes, (T + 1) times.
 
     Args:
         problem: what is trained; its parametrization has a limit.
@@ -194,7 +199,22 @@ def agree(
             if progress:
                 progress(place * groups + g + 1, len(sizes) * groups)
         networks[n, L] = Measured(n, L, seeds, *_mean(runs))
-    return Agreement(limit, networks, bool(problem.model.phi.kinks))
+    return Agreement(limit, networks, *_orders(problem))
+
+
+def _orders(problem: Problem) -> tuple[tuple[float, float], bool]:
+    r"""The two leading powers of 1/L, and whether a logarithm takes the place of the second.
+
+    1 and 2 at $\alpha = \gamma = 1/2$; above, noises die like $L^{1-2\alpha}$, second-order updates like $L^{-2(1-\alpha)}$, and
+    updates themselves, where they vanish, like $L^{1-\alpha-\gamma}$.
+    """
+    alpha, gammas, _ = problem.parametrization.layers(problem.model.block_depth)
+    moving = alpha + min(gammas) - 1
+    rates = {2 * alpha - 1, moving} | ({2 * (1 - alpha)} if moving == 0 and alpha < 1 else set())
+    found = sorted(float(rate) for rate in rates if rate > 0)
+    if not found or (alpha == Fraction(1, 2) and moving == 0):
+        return (1.0, 2.0), bool(problem.model.phi.kinks)
+    return (found[0], found[1] if len(found) > 1 else 2 * found[0]), False
 
 
 def standardised(difference: Array, error: Array) -> Array:

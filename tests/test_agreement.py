@@ -31,7 +31,7 @@ def invented(values, errors, sizes, kinked=False):
     """Measurements of one quantity that are given."""
     each = zip(sizes, values, errors, strict=True)
     runs = {s: Measured(*s, 100, {"outputs": np.array([v])}, {"outputs": np.array([e])}) for s, v, e in each}
-    return Agreement(NOTHING, runs, kinked)
+    return Agreement(NOTHING, runs, kinked=kinked)
 
 
 # The fit.
@@ -163,3 +163,18 @@ def test_the_study_runs_and_draws(tmp_path, capsys):
     assert "published" in said
     assert "equations, copy" in said
     assert out.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("alpha", "gamma", "phi", "want"),
+    [
+        ("1/2", "1/2", "tanh", ((1, 2), False)),
+        ("1/2", "1/2", "relu", ((1, 2), True)),
+        ("3/4", "1/4", "tanh", ((1 / 2, 1), False)),
+        ("5/8", "3/8", "relu", ((1 / 4, 3 / 4), False)),
+        ("1/2", "3/4", "tanh", ((1 / 4, 1 / 2), False)),
+    ],
+)
+def test_powers_of_the_depth(alpha, gamma, phi, want):
+    problem = Problem(ResNet(phi), Parametrization(alpha, gamma), SGD(1.0, 1), [[1.0]], [[1.0]])
+    assert room._orders(problem) == want
