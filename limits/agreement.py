@@ -158,7 +158,8 @@ def agree(
     r"""Hold real networks against the limit, extrapolating to infinite width and depth.
 
     Every quantity is fitted by $v + b/L + c/L^2 + d/n$, for kinked $\phi$ by $v + b/L + c\log(L)/L + d/n$, at $\alpha > 1/2$
-    with the powers of L that hold there, weighted by its standard errors; $v$ should be the limit's value. Cost: seeds times the sum of $n^2L$ over all sizes, (T + 1) times.
+    with the powers of L that hold there, weighted by its standard errors; $v$ should be the limit's value. Cost: seeds times the
+    sum of $n^2L$ over all sizes, (T + 1) times.
 
     Args:
         problem: what is trained; its parametrization has a limit.
