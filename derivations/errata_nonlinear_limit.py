@@ -34,7 +34,7 @@ from limits.panels import Panels
 
 Array = np.ndarray
 STEPS = 3
-CASES = {"sin + cos": (1.0, 0.7), "tanh": (1.2, 1.0), "relu": (1.0, 1.0), "abs": (1.0, 0.7)}
+CASES = {"sin + cos": (1.0, 0.7), "tanh": (1.2, 1.0), "relu": (1.0, 1.0), "abs": (1.3, 0.7)}
 """Multiplier a and learning rate eta by nonlinearity."""
 ORDER = 7
 
