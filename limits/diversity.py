@@ -120,12 +120,14 @@ def gradient_correlation(trajectory: Trajectory) -> Array:
 def slope_correlation(phi: Nonlinearity, u: Any) -> Any:
     r"""$(E\phi'(\sqrt u z))^2/E\phi'(\sqrt u z)^2$ for variances u: the squared mean is $V_c$ at covariance 0.
 
+    NaN where $\phi' = 0$, as of a constant.
+
     >>> slope_correlation(nonlinearity("0.5*abs + 1.5*linear"), np.array([1.0])).round(12)
     array([0.9])
     """
     u = np.maximum(np.asarray(u, float), 0.0)
     apart, together = (phi.dual(u, u, c, order=1).V_c for c in (np.zeros_like(u), u))
-    return apart / together
+    return np.divide(apart, together, out=np.full(np.shape(apart), np.nan), where=together > 0)
 
 
 @dataclass(frozen=True)

@@ -274,3 +274,7 @@ def test_what_has_no_limit_is_not_ranked():
         rank(["tanh", "relu"], mean_subtraction=False)
     with pytest.raises(UnresolvedError, match=r"kernels of exp blocks grow without bound near depth p = 0\.\d+: lower the"):
         rank(["exp"], multiplier=2.0)
+
+
+def test_a_constant_has_no_gradient_to_correlate():
+    assert np.isnan(rank("0*relu")[0].gradient)
