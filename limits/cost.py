@@ -15,6 +15,7 @@ from limits.wide import recurse, refuse_blocks
 
 RUNGS = ("simulate", "recurse", "solve")
 TRIAL_STEPS = 3
+TRIAL_SAMPLES = 4
 BASE = 2_000_000
 """Bytes that any run takes for small things."""
 
@@ -64,7 +65,8 @@ def estimate(
     Memory is counted from the arrays the run will hold (right within a factor of two). For `solve` the number of depth
     nodes is taken from a trial run of the first three steps: a problem whose later steps are harder to resolve takes more.
     Time comes from trial runs of a few steps, scaled by the known cost: (T + 1) L n^2 for networks (times the number of
-    samples if the blocks are nonlinear), and T L products that grow from a fixed cost to T^2 for the limits.
+    samples if the blocks are nonlinear), and T L products that grow from a fixed cost to T^2 for the limits. Trials of
+    nonlinear limits take at most four samples, and their time counts with the square of the samples.
 
     Args:
         problem: what would be trained.
@@ -109,13 +111,22 @@ def estimate(
         kernels = _kernel_bytes(problem, record, 2 * both, 2 + 3 * both**2)
         parts = {"kernels": kernels, "states": footprint(L, 2 * len(record.positions) + 1, **of)}
         return _sum(rung, parts, _recursion_seconds(problem, L) if calibrate else None, {"blocks": L})
-    trial = problem.prefix(min(TRIAL_STEPS, problem.steps))
+    trial = _few(problem).prefix(min(TRIAL_STEPS, problem.steps))
     nodes = int(solve(trial, tol=tol, record=Record(record.positions, samples=(0,))).meta["nodes"])
     kernels = _kernel_bytes(problem, record, 4, 7)  # two more resolutions are held beside the one being made
     linear = problem.model.phi.linear
     states = footprint(nodes, len(record.positions) + 1, **of) if linear else nonlinear_footprint(problem, record, nodes)
     parts = {"kernels": kernels, "states": states}
     return _sum(rung, parts, _limit_seconds(problem, tol, record) if calibrate else None, {"nodes": nodes})
+
+
+def _few(problem: Problem) -> Problem:
+    """The problem, but of nonlinear blocks with the first samples only: what depends on depth hardly depends on their number."""
+    if problem.model.phi.linear or len(problem.evaluated) <= TRIAL_SAMPLES:
+        return problem
+    first = slice(0, TRIAL_SAMPLES)
+    less = {"inputs": problem.inputs[first], "targets": problem.targets[first]}
+    return replace(problem, **less, batches=None, probes=None, probe_targets=None)
 
 
 def _kernel_bytes(problem: Problem, record: Record, copies: float, copies_of_two_depths: float) -> int:
@@ -171,5 +182,6 @@ def _recursion_seconds(problem: Problem, blocks: int) -> float:
 
 
 def _limit_seconds(problem: Problem, tol: float, record: Record) -> float:
-    few = Record(record.positions, samples=(0,))
-    return _growth(problem, problem.steps, lambda t: solve(problem.prefix(t), tol=tol, record=few))
+    few, less = Record(record.positions, samples=(0,)), _few(problem)
+    share = (len(problem.evaluated) / len(less.evaluated)) ** 2
+    return share * _growth(less, less.steps, lambda t: solve(less.prefix(t), tol=tol, record=few))
