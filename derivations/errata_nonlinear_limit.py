@@ -34,9 +34,9 @@ from limits.panels import Panels
 
 Array = np.ndarray
 STEPS = 3
-CASES = {"sin + cos": (1.0, 0.7), "tanh": (1.2, 1.0), "relu": (1.0, 1.0), "abs": (1.0, 0.7)}
+CASES = {"sin + cos": (1.0, 0.7), "tanh": (1.2, 1.0), "relu": (1.0, 1.0), "abs": (1.3, 0.7)}
 """Multiplier a and learning rate eta by nonlinearity."""
-ORDER = 10
+ORDER = 7
 
 
 def problem_of(name: str) -> Problem:
@@ -128,8 +128,8 @@ VARIANTS: dict[str, type[NonlinearStates]] = {
 
 def solved(problem: Problem, kind: type[NonlinearStates]) -> Array:
     """(f_1 …, C0_11(1) …) of a variant, at a fixed resolution."""
-    graded = first_panels(np.array([1.0]), graded=bool(problem.model.phi.kinks))
-    edges = np.unique(np.concatenate([graded.edges, (graded.edges[:-1] + graded.edges[1:]) / 2]))
+    edges = first_panels(np.array([1.0]), graded=bool(problem.model.phi.kinks)).edges
+    edges = np.union1d(edges, np.linspace(0, 1, 9))
     level = nonlinear_level(problem, Panels(edges, ORDER), RECORD, 1, lambda t: None, kind)
     return numbers(level.outputs, level.kernels["feature_kernel"])
 
@@ -174,7 +174,7 @@ def independent_copies(problem: Problem, limit: Any, widths: list[int], blocks: 
             return {"outputs": flat[:half], "feature_kernel": flat[half:]}
 
         networks[n, L] = Measured(n, L, seeds, parts(mean), parts(error))
-    return Agreement(limit, networks, (1, 2))
+    return Agreement(limit, networks, kinked=bool(problem.model.phi.kinks))
 
 
 def with_copy(problem: Problem, n: int, L: int, seed: tuple[int, ...]) -> Array:
@@ -220,7 +220,7 @@ def study(name: str, *, widths: list[int], blocks: list[int], seeds: int, say: C
     found = agree(problem, widths=widths, blocks=blocks, seeds=seeds, record=RECORD, tol=1e-8)
     real = extrapolated(found)
     say(f"{name}: training networks with an independent copy of W^T")
-    copies = extrapolated_copies(independent_copies(problem, found.limit, widths, blocks, seeds))
+    copies = extrapolated_copies(independent_copies(problem, found.limit, widths, blocks, max(20, seeds // 4)))
     return {"name": name, "variants": variants, "networks": real, "copies": copies, "agreement": found}
 
 

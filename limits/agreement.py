@@ -1,12 +1,14 @@
 r"""Do real networks agree with the limit? Networks of several widths and depths, extrapolated to infinity.
 
-A quantity of networks of width n and L blocks, averaged over seeds, is $v + b/L + c/L^2 + d/n$ up to higher orders. A
-weighted fit gives v with its standard error, which is held against the limit. Seeds run in groups, so that kernels too have
-standard errors.
+A quantity of networks of width n and L blocks, averaged over seeds, is $v + b/L + c/L^2 + d/n$ up to higher orders. For
+kinked nonlinearities the response of a gradient to its own features is $\log(1/p)$ at small depth, a sum over blocks of
+which differs from its integral by $\log(L)/L$: that takes the place of $1/L^2$. A weighted fit gives v with its
+standard error, which is held against the limit. Seeds run in groups, so that kernels too have standard errors.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -51,11 +53,13 @@ class Agreement:
         limit: of `solve`.
         networks: what was measured, by (width, blocks).
         orders: powers of 1/L in the fit.
+        kinked: whether the fit has $\log(L)/L$ in place of the second power.
     """
 
     limit: Trajectory
     networks: Mapping[tuple[int, int], Measured]
-    orders: tuple[float, ...]
+    orders: tuple[float, float] = (1.0, 2.0)
+    kinked: bool = False
 
     def extrapolated(self, quantity: str = "outputs") -> tuple[Array, Array]:
         """The quantity at infinite width and depth and its standard error, each flat.
@@ -66,7 +70,10 @@ class Agreement:
         runs = list(self.networks.values())
         y = np.array([run.values[quantity] for run in runs])
         e = np.array([run.errors[quantity] for run in runs])
-        terms = [[*(run.blocks**-order for order in (0, *self.orders)), 1 / run.width] for run in runs]
+        first, second = self.orders
+        terms = []
+        for n, L in ((run.width, run.blocks) for run in runs):
+            terms.append([1.0, L**-first, np.log(L) / L if self.kinked else L**-second, 1 / n])
         return _fit(np.array(terms, float), y, e)
 
     def against(self, quantity: str = "outputs") -> Array:
@@ -144,23 +151,22 @@ def agree(
     blocks: Sequence[int] = (8, 16, 32, 64),
     seeds: int = 200,
     seed: int = 0,
-    orders: tuple[float, ...] = (1, 2),
     tol: float = 1e-6,
     record: Record | None = None,
     progress: Progress | None = None,
 ) -> Agreement:
     r"""Hold real networks against the limit, extrapolating to infinite width and depth.
 
-    Every quantity is fitted by $v + \sum_k b_kL^{-k} + d/n$, k in `orders`, weighted by its standard errors; $v$ should be the
-    limit's value. Cost: seeds times the sum of $n^2L$ over all sizes, (T + 1) times.
+    Every quantity is fitted by $v + b/L + c/L^2 + d/n$, for kinked $\phi$ by $v + b/L + c\log(L)/L + d/n$, at $\alpha > 1/2$
+    with the powers of L that hold there, weighted by its standard errors; $v$ should be the limit's value. Cost: seeds times the
+    sum of $n^2L$ over all sizes, (T + 1) times.
 
     Args:
         problem: what is trained; its parametrization has a limit.
         widths: two or more, to remove the bias $O(1/n)$.
-        blocks: more than `orders` has entries.
+        blocks: three or more.
         seeds: networks of every size, at least 2.
         seed: of the first group; sizes share no seed.
-        orders: powers of 1/L; for kinked $\phi$ the leading one is between 1/2 and 1, and two terms still fit best.
         tol: of the limit.
         record: kernels to compare beside the outputs; none by default.
         progress: called as progress(done, total) after every group of seeds.
@@ -175,10 +181,8 @@ def agree(
     True
     """
     widths, blocks = (sorted({whole(v, name) for v in values}) for values, name in ((widths, "widths"), (blocks, "blocks")))
-    if len(widths) < 2 or len(blocks) <= len(orders):
-        raise ValueError(
-            f"an extrapolation needs two widths and {len(orders) + 1} numbers of blocks, got {widths} and {blocks}: give more"
-        )
+    if len(widths) < 2 or len(blocks) < 3:
+        raise ValueError(f"an extrapolation needs two widths and three numbers of blocks, got {widths} and {blocks}: give more")
     whole(seeds, "seeds", low=2)
     record = Record(kinds=()) if record is None else record
     if "response" in record.kinds:
@@ -196,7 +200,22 @@ def agree(
             if progress:
                 progress(place * groups + g + 1, len(sizes) * groups)
         networks[n, L] = Measured(n, L, seeds, *_mean(runs))
-    return Agreement(limit, networks, tuple(orders))
+    return Agreement(limit, networks, *_orders(problem))
+
+
+def _orders(problem: Problem) -> tuple[tuple[float, float], bool]:
+    r"""The two leading powers of 1/L, and whether a logarithm takes the place of the second.
+
+    1 and 2 at $\alpha = \gamma = 1/2$; above, noises die like $L^{1-2\alpha}$, second-order updates like $L^{-2(1-\alpha)}$, and
+    updates themselves, where they vanish, like $L^{1-\alpha-\gamma}$.
+    """
+    alpha, gammas, _ = problem.parametrization.layers(problem.model.block_depth)
+    moving = alpha + min(gammas) - 1
+    rates = {2 * alpha - 1, moving} | ({2 * (1 - alpha)} if moving == 0 and alpha < 1 else set())
+    found = sorted(float(rate) for rate in rates if rate > 0)
+    if not found or (alpha == Fraction(1, 2) and moving == 0):
+        return (1.0, 2.0), bool(problem.model.phi.kinks)
+    return (found[0], found[1] if len(found) > 1 else 2 * found[0]), False
 
 
 def standardised(difference: Array, error: Array) -> Array:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from limits.deep import solve
+from limits.deep.nonlinear import nonlinear_footprint
 from limits.directions import trained_directions
 from limits.finite import simulate, simulation_footprint
 from limits.problem import Problem, whole
@@ -111,7 +112,9 @@ def estimate(
     trial = problem.prefix(min(TRIAL_STEPS, problem.steps))
     nodes = int(solve(trial, tol=tol, record=Record(record.positions, samples=(0,))).meta["nodes"])
     kernels = _kernel_bytes(problem, record, 4, 7)  # two more resolutions are held beside the one being made
-    parts = {"kernels": kernels, "states": footprint(nodes, len(record.positions) + 1, **of)}
+    linear = problem.model.phi.linear
+    states = footprint(nodes, len(record.positions) + 1, **of) if linear else nonlinear_footprint(problem, record, nodes)
+    parts = {"kernels": kernels, "states": states}
     return _sum(rung, parts, _limit_seconds(problem, tol, record) if calibrate else None, {"nodes": nodes})
 
 

@@ -89,7 +89,8 @@ def gradient_correlation(trajectory: Trajectory) -> Array:
     r"""Correlation of $\delta h$ between neighbouring blocks, $(E\phi'(h))^2/E\phi'(h)^2$ with $h \sim N(0, C^0_{tt}(p))$.
 
     1 where neighbouring blocks receive the same gradient (linear blocks: always), 0 where independent ones ($\phi = |z|$);
-    one minus it is the gradient diversity.
+    one minus it is the gradient diversity. With L blocks the correlation differs by $O(1/L)$; at $\gamma = 0$, where a block's
+    own update moves $h$ by $\Theta(1)$, the formula holds only before training.
 
     Args:
         trajectory: recorded with the kind "feature", of blocks of form "post".

@@ -27,11 +27,11 @@ def three_samples(name):
     return Problem(ResNet(name), DEPTH_MUP, SGD(RATES[name], 3), X, Y, batches=BATCHES)
 
 
-def invented(values, errors, sizes):
+def invented(values, errors, sizes, kinked=False):
     """Measurements of one quantity that are given."""
     each = zip(sizes, values, errors, strict=True)
     runs = {s: Measured(*s, 100, {"outputs": np.array([v])}, {"outputs": np.array([e])}) for s, v, e in each}
-    return Agreement(NOTHING, runs, (1, 2))
+    return Agreement(NOTHING, runs, kinked=kinked)
 
 
 # The fit.
@@ -43,6 +43,8 @@ def test_the_fit_removes_what_it_models():
     value, error = invented(values, [0.1] * 8, sizes).extrapolated()
     assert_allclose(value, 3.0, rtol=1e-12)
     assert error > 0.1
+    values = [3.0 - 2.0 / L + 5.0 * np.log(L) / L + 7.0 / n for n, L in sizes]
+    assert_allclose(invented(values, [0.1] * 8, sizes, kinked=True).extrapolated()[0], 3.0, rtol=1e-12)
 
 
 def test_standard_errors_of_the_fit_are_those_of_repeated_draws():
@@ -87,8 +89,8 @@ def test_another_learning_rate_is_rejected(monkeypatch):
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"widths": (64,)}, "an extrapolation needs two widths and 3 numbers of blocks"),
-        ({"blocks": (4, 8)}, "an extrapolation needs two widths and 3 numbers of blocks"),
+        ({"widths": (64,)}, "an extrapolation needs two widths and three numbers of blocks"),
+        ({"blocks": (4, 8)}, "an extrapolation needs two widths and three numbers of blocks"),
         ({"seeds": 1}, "seeds must be a whole number >= 2"),
         ({"record": Record(kinds=("response",))}, "the response"),
     ],
@@ -153,10 +155,26 @@ def test_the_published_equations_are_as_reproduced():
     assert_allclose(errata.solved(problem, errata.Ours)[4], 3.1784, atol=5e-5)
 
 
+@pytest.mark.slow
 def test_the_study_runs_and_draws(tmp_path, capsys):
     out = tmp_path / "errata.png"
-    errata.main(["--widths", "16,32", "--blocks", "4,6,8", "--seeds", "20", "--out", str(out)])
+    errata.main(["--widths", "8,16", "--blocks", "3,4,6", "--seeds", "20", "--out", str(out)])
     said = capsys.readouterr().out
     assert "published" in said
     assert "equations, copy" in said
     assert out.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("alpha", "gamma", "phi", "want"),
+    [
+        ("1/2", "1/2", "tanh", ((1, 2), False)),
+        ("1/2", "1/2", "relu", ((1, 2), True)),
+        ("3/4", "1/4", "tanh", ((1 / 2, 1), False)),
+        ("5/8", "3/8", "relu", ((1 / 4, 3 / 4), False)),
+        ("1/2", "3/4", "tanh", ((1 / 4, 1 / 2), False)),
+    ],
+)
+def test_powers_of_the_depth(alpha, gamma, phi, want):
+    problem = Problem(ResNet(phi), Parametrization(alpha, gamma), SGD(1.0, 1), [[1.0]], [[1.0]])
+    assert room._orders(problem) == want

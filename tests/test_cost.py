@@ -188,6 +188,12 @@ def test_calibration_respects_batches_and_schedules():
         assert estimate(CATALOGUE["both"], rung, width=16, blocks=8, calibrate=True).seconds > 0
 
 
+def test_the_limit_of_nonlinear_blocks_is_counted_by_sample():
+    """Not by direction: forty samples in two directions take three hundred times as much as linear ones."""
+    problem = replace(random_problem(3, 2, 1, 40), model=ResNet("sin + cos"))
+    assert_estimated(problem, "solve", tol=1e-4, record=NOTHING)
+
+
 # Errors.
 
 

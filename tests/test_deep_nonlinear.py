@@ -12,7 +12,7 @@ from naive_nonlinear import DUALS, discretised, kinked, quadrature, richardson
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import solve_ivp
 
-from limits import DivergedError, Record, ToleranceWarning, UnresolvedError, recurse, solve
+from limits import DivergedError, Record, ToleranceWarning, Trajectory, UnresolvedError, recurse, solve
 from limits.deep.nonlinear import nonlinear_level
 from limits.deep.nonlinear_flow import nonlinear_flow_level
 from limits.nonlinearity import NAMED, Nonlinearity, nonlinearity, polynomial
@@ -624,3 +624,22 @@ def test_what_explodes_is_said():
     """Kernels of exp blow up at a finite depth: u' = a^2 e^u (e^u - 1)."""
     with pytest.raises(ArithmeticError, match="could not be resolved"):
         solve(wild("exp", 1.5, 0.5))
+
+
+@pytest.mark.parametrize(("exponents", "lr"), [((Fraction(1, 4), 1), 0.5), ((Fraction(1, 2), 0), 0.5), (HALF, 1e300)])
+def test_nonlinear_blocks_are_not_sent_to_recurse(exponents, lr):
+    with pytest.raises((ValueError, ArithmeticError), match="or use simulate at a finite number of blocks"):
+        solve(wild("relu", 1.0, lr, exponents))
+
+
+def test_functions_without_expectations_are_named_as_the_cause():
+    cusp = Nonlinearity("mine", lambda z: abs(z) ** 1.5, lambda z: 1.5 * np.sign(z) * abs(z) ** 0.5, (0.0,))
+    with pytest.raises(ValueError, match="phi'' must be finite"):
+        solve(wild(cusp, 1.0, 0.5))
+
+
+def test_a_function_that_a_file_does_not_hold_is_asked_for(tmp_path):
+    mine = Nonlinearity("mine", np.arctan, lambda z: 1 / (1 + z * z))
+    run = solve(Problem(net(mine), DEPTH_MUP, SGD(0.5, steps=1), [[1.0]], [[1.0]]), tol=1e-4)
+    with pytest.raises(ValueError, match="a file holds only its name: pose the problem again"):
+        solve(Trajectory.load(run.save(tmp_path / "run.npz")).problem)

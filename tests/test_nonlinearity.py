@@ -358,16 +358,6 @@ def test_shapes_broadcast(name, rng):
             assert_allclose(part[1, 2, 7], alone, rtol=1e-12, atol=2e-13)
 
 
-@pytest.mark.parametrize("name", ["relu", "tanh", "silu", "relu + gelu"])
-def test_shapes_of_fewer_axes_broadcast(name, rng):
-    u, v, rho = rng.uniform(0.2, 3, (3, 1)), rng.uniform(0.2, 3, 2), rng.uniform(-1, 1, (3, 2))
-    c, phi = rho * np.sqrt(u * v), nonlinearity(name)
-    assert_array_equal(phi.dual(u, v, c), phi.dual(u, v[None], c))
-    assert_array_equal(phi.dual(u[:, 0], v[:1], c[0, 0], order=0).V, phi.dual(u[:, 0], v[:1], c[:1, 0], order=0).V)
-    first, second = phi.marginal(u), phi.marginal(v)
-    assert_allclose(phi.dual(first, second, c, order=1)[:2], phi.dual(u, v, c, order=1)[:2], rtol=1e-12, atol=1e-14)
-
-
 def test_functions_are_evaluated_at_variances_not_at_pairs():
     seen = []
 
@@ -628,6 +618,29 @@ def test_bad_requests_are_refused(call, sentence):
 
 
 UNDECLARED = Nonlinearity("undeclared", lambda z: abs(z - 0.3), lambda z: np.sign(z - 0.3))
+
+
+@pytest.mark.parametrize(("phi", "slope"), [(elu, elu_slope), (lambda z: np.maximum(z, 0), lambda z: np.heaviside(z, 0.5))])
+def test_a_kink_at_zero_need_not_be_named(phi, slope):
+    """It is where most functions of one's own have theirs, and quadratures resolve 0 in any case."""
+    named, unnamed = (Nonlinearity("mine", phi, slope, kinks).dual(1.0, 1.2, 0.4) for kinks in ((0.0,), ()))
+    assert_allclose(unnamed, named, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kinks", [(), (0.0,)])
+def test_infinite_curvature_at_a_kink_is_refused_where_it_counts(kinks):
+    mine = Nonlinearity("mine", lambda z: abs(z) ** 1.5, lambda z: 1.5 * np.sign(z) * abs(z) ** 0.5, kinks)
+    assert 0.6 < mine.dual(1.0, 1.2, 0.4, order=1).V_c < 0.7
+    with pytest.raises(ValueError, match="phi'' must be finite on both sides of a kink and of 0, and it is not at z = 0: take"):
+        mine.dual(1.0, 1.2, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("formula", "sentence"), [("relu/0", "cannot be divided by 0: relu/0"), ("power(1e9)", r"got 'power\(1e9\)'")]
+)
+def test_formulas_without_a_value_are_refused(formula, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        nonlinearity(formula)
 
 
 # The tests can fail.

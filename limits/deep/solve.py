@@ -7,6 +7,8 @@ from fractions import Fraction
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 import limits
 from limits.deep.flow import flow_level
 from limits.deep.gaussian import linear_level
@@ -154,6 +156,7 @@ def _most_nodes(problem: Problem, record: Record) -> int:
 def _limit(problem: Problem, record: Record, progress: Progress | None) -> Callable[[Panels], Level]:
     """The function that computes the problem's limit on given panels."""
     _existing(problem)
+    _expected(problem)
     moving, noisy = _moving(problem), _noisy(problem)
     if noisy and problem.model.multiplier**2 > LARGEST_GROWTH:
         raise UnresolvedError(
@@ -217,6 +220,13 @@ def _existing(problem: Problem) -> None:
             f"alpha = {alpha}: the limit of trained {name} is known for 1/2 <= alpha < 1, because from alpha = 1 on updates of "
             "second order count; lower alpha, or use simulate"
         )
+
+
+def _expected(problem: Problem) -> None:
+    """Refuse functions of one's own without Gaussian expectations already at the first depth, where no panels would help."""
+    phi, u = problem.model.phi, np.sum(problem.evaluated**2, axis=1) / problem.d_in
+    if phi.expansion is None:
+        phi.dual(u.max(), u.max(), 0.5 * u.max(), order=2 if _noisy(problem) else 1)
 
 
 def _text(betas: tuple[Fraction, ...]) -> str:

@@ -156,11 +156,6 @@ def _first_order(f: Coefficients, g: Coefficients, rho: Array, square: Array) ->
     return even[0] + rho * odd[0], even[1] + rho * odd[1]
 
 
-def _facing(w: Array, rho: Array, terms: int = 0) -> Array:
-    """An array of variances, behind `terms` axes of coefficients, with as many axes as the correlations."""
-    return w.reshape((*w.shape[:terms], *(1,) * (rho.ndim + terms - w.ndim), *w.shape[terms:]))
-
-
 def mean(phi: Function, slope: Function, u: Array) -> Array:
     r"""$E\phi(\sqrt u z)$."""
     u = np.asarray(u, float)
@@ -180,10 +175,9 @@ def dual(
     known: tuple[Coefficients | None, Coefficients | None] = (None, None),
 ) -> tuple[Array, ...]:
     r"""$V, V_c, V_{cc}, V_u, V_{uc}$ and the tilt as far as `order` asks, from coefficients at u and v if they are known."""
-    rho = pair.correlation
+    u, v, rho = pair.u, pair.v, pair.correlation
     square = rho * rho
-    u, v = (_facing(w, rho) for w in (pair.u, pair.v))
-    first_u, first_v = (f and Coefficients(*(_facing(part, rho, 1) for part in f)) for f in known)
+    first_u, first_v = known
     if order == 2 or first_u is None or first_v is None:
         top = float(max(np.max(u, initial=0.0), np.max(v, initial=0.0)))
         on = basis(phi, slope, top, float(np.max(abs(rho), initial=0.0)), max(order - 1, 0))

@@ -14,6 +14,8 @@ from limits.nonlinearity.phi import Nonlinearity, combination
 
 LINEAR = Exponential(0)
 SHARP = Kink(0.0)
+HIGHEST_POWER = 100
+"""E z^200 is 1e186: not far beyond, expectations of products leave the range of numbers."""
 
 
 def _kinked(name: str, b: float, k: float) -> Nonlinearity:
@@ -26,8 +28,8 @@ def _wave(p: complex, q: complex) -> dict:
 
 def power(m: float) -> Nonlinearity:
     """$z^m$: "linear", "square", "cube", or "power(m)"."""
-    if isinstance(m, bool) or m != int(m) or m < 0:
-        raise ValueError(f"power must be a whole number >= 0, got {m!r}")
+    if isinstance(m, bool) or not 0 <= m <= HIGHEST_POWER or m != int(m):
+        raise ValueError(f"power must be a whole number from 0 to {HIGHEST_POWER}, got {m!r}")
     m = int(m)
     name = {1: "linear", 2: "square", 3: "cube"}.get(m, f"power({m})")
     slope = f.Power(m - 1, float(m)) if m else f.Power(0, 0.0)

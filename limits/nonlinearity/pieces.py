@@ -12,12 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from limits.nonlinearity.hermite import NotResolvedError
+
 Array = Any
 Function = Callable[[Array], Array]
 
 POINTS = np.arange(-3.0, 4.0)
 STEP = 6e-3
 """Distance of the seven points of a difference, in units of the scale on which φ varies."""
+SMOOTH = 1e-4
+"""Largest relative difference of the jumps seen from two distances."""
 
 
 class Pieces(NamedTuple):
@@ -52,8 +56,25 @@ class Pieces(NamedTuple):
         return z
 
     def jumps(self) -> tuple[Array, Array]:
-        """$J_k$ and $I_k$, from the polynomials through seven points on either side; 0 where they are round-off."""
-        step = STEP * self.scale
+        r"""$J_k$ and $I_k$, from the polynomials through seven points on either side; 0 where they are round-off.
+
+        Raises:
+            NotResolvedError: points four times as close give others, as where $\phi''$ is infinite beside a kink.
+        """
+        near, far = self._jumps(STEP * self.scale / 4), self._jumps(STEP * self.scale)
+        scales = np.array([[1.0], [1 / self.scale]])
+        rough = np.any(abs(near - far) > SMOOTH * np.maximum(abs(far), scales * self._size()), axis=0)
+        if np.any(rough):
+            raise NotResolvedError(
+                f"phi'' must be finite on both sides of a kink and of 0, and it is not at z = {self.kinks[rough][0]:g}: take a "
+                "smoother phi, or train finite networks with simulate, which needs no Gaussian expectations"
+            )
+        return far[0], far[1]
+
+    def _size(self) -> float:
+        return max(float(np.max(np.abs(self.slope(self.kinks[:, None] + self.scale * POINTS)), initial=0.0)), 1e-300)
+
+    def _jumps(self, step: float) -> Array:
         offsets = step * np.arange(0.5, 7.5)
         found = np.zeros((2, len(self.kinks)))
         for k, kink in enumerate(self.kinks):
@@ -62,7 +83,7 @@ class Pieces(NamedTuple):
             noise = 1e-12 * np.max(np.abs(samples)) / np.array([1.0, step])
             jumps = right[:-3:-1] - left[:-3:-1]
             found[:, k] = np.where(abs(jumps) > noise, jumps, 0.0)
-        return found[0], found[1]
+        return found
 
 
 def _differences(order: int) -> Array:

@@ -74,7 +74,7 @@ def pieces(phi: Function, slope: Function, kinks: tuple[float, ...], top: float)
         squares, size = np.array([np.sum(w * f * f), np.sum(w * g * g)]), np.sum(w * (1 + x * x) * (abs(f) + abs(g)))
         stein = max(abs(np.sum(w * (g - x * f))), abs(np.sum(w * (x * g - (x * x - 1) * f))))
         if np.all(abs(squares - last) <= FINE * (squares + 1)) and stein <= FINE * (size + 1):
-            return Pieces(phi, slope, np.sort(np.array(kinks, float)), 4 * scale)
+            return Pieces(phi, slope, np.unique([0.0, *kinks]), 4 * scale)  # 0 may be a kink that nobody named
         last = squares
     raise NotResolvedError(
         f"phi varies too fast away from its kinks and from 0, or is not finite, at variance {top:g}: name further points of fast "

@@ -44,6 +44,8 @@ def parse(text: object) -> Nonlinearity:
         match = TERM.match(text, place)
         if match is None or (terms and not match["sign"]):
             raise _refusal(text)
+        if match["divisor"] and float(match["divisor"]) == 0:
+            raise ValueError(f"a nonlinearity cannot be divided by 0: {text}")
         factor = float(match["factor"] or 1) / float(match["divisor"] or 1) * (-1 if match["sign"] == "-" else 1)
         terms += [(factor * a, term) for a, term in _atom(match["name"], match["arguments"], text).terms]
         place = match.end()
