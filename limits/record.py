@@ -34,7 +34,7 @@ class Record:
         samples: "all" (inputs, then probes) or indices of samples.
         kinds: any of "feature" (C0 = E x x), "gradient" (C1 = E delta delta, including chi; zero for samples that are
             not in that step's batch and for the last evaluation), "two_depth" (E x(p) x(q)), "response" (TP6's Gamma, in
-            input and output directions).
+            input and output directions for linear blocks, of samples for nonlinear ones).
 
     Raises:
         ValueError: positions outside [0, 1], an unknown kind, no position or step at all.
@@ -105,12 +105,12 @@ class Record:
     def size(self, problem: Problem) -> int:
         """Bytes of the kernels, in float64."""
         k, s, m = len(self.chosen_steps(problem)), len(self.chosen_samples(problem)), len(self.positions)
-        d_in = min(problem.d_in, problem.n_samples)
+        directions = min(problem.d_in, problem.n_samples) * problem.d_out
         each = {
             "feature": m * s * s,
             "gradient": m * s * s,
             "two_depth": m * m * s * s,
-            "response": 2 * m * m * d_in * problem.d_out,
+            "response": 2 * m * m * (directions if problem.model.phi.linear else s * s),
         }
         return 8 * k * k * sum(each[kind] for kind in self.kinds)
 

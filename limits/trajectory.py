@@ -53,7 +53,8 @@ class Trajectory:
         two_depth_kernel: E x_i(p) x_j(q), shape (K, K, M, M, S, S), or None.
         response: [0] of forward direction b at (t, p) to the noise of backward direction e at (s, q); [1] of backward
             direction e at (t, p) to the noise of forward direction b at (s, q); shape (2, K, K, M, M, r, d_out), or None. At
-            finitely many blocks the noise at q = l/L is that of block l + 1 in [0] and of block l in [1].
+            finitely many blocks the noise at q = l/L is that of block l + 1 in [0] and of block l in [1]. Of nonlinear blocks
+            it is that of samples, shape (2, K, K, M, M, S, S): of x_(t,i)(p) to the noise of delta_(s,j) at q, and vice versa.
         samples: outputs of every seed, shape (seeds, T + 1, P + R, d_out), NaN from where a seed diverged; `simulate` only.
         diverged: for every seed the evaluation at which it diverged, or -1.
         meta: rung, sizes, version, wall time in seconds.
@@ -157,7 +158,8 @@ class Trajectory:
             "recorded_sample": self.recorded,
             "recorded_sample_2": self.recorded,
         }
-        variables = {name: (_DIMENSIONS[name], a) for name, a in self._arrays().items() if a is not None and name in _DIMENSIONS}
+        named = _DIMENSIONS if self.problem.model.phi.linear else _DIMENSIONS | {"response": _RESPONSE_OF_SAMPLES}
+        variables = {name: (named[name], a) for name, a in self._arrays().items() if a is not None and name in named}
         used = {d for dims, _ in variables.values() for d in dims}
         attributes = {k: v for k, v in self.meta.items() if isinstance(v, str | int | float) and not isinstance(v, bool)}
         return xarray.Dataset(variables, {k: v for k, v in coords.items() if k in used}, attributes)
@@ -165,6 +167,7 @@ class Trajectory:
 
 _PAIR = ("recorded_step", "recorded_step_2", "position")
 _SAMPLES = ("recorded_sample", "recorded_sample_2")
+_RESPONSE_OF_SAMPLES = ("pass", *_PAIR, "position_2", *_SAMPLES)
 _DIMENSIONS = {
     "outputs": ("step", "sample", "output"),
     "error": ("step", "sample", "output"),

