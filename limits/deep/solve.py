@@ -158,7 +158,7 @@ def _limit(problem: Problem, record: Record, progress: Progress | None) -> Calla
     _existing(problem)
     _expected(problem)
     moving, noisy = _moving(problem), _noisy(problem)
-    if noisy and problem.model.multiplier**2 > LARGEST_GROWTH:
+    if noisy and problem.model.phi.homogeneous and problem.model.multiplier**2 > LARGEST_GROWTH:
         raise UnresolvedError(
             f"features grow like exp(multiplier^2) = exp({problem.model.multiplier**2:g}) over the depth, beyond what double "
             f"precision can follow: take a multiplier of at most {LARGEST_GROWTH**0.5:.1f}"
