@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import naive
 
-from limits import DEPTH_MUP, SGD, Problem, Record, ResNet, recurse, solve
+from limits import DEPTH_MUP, SGD, Problem, Record, ResNet, UnresolvedError, recurse, solve
 from limits.compare import extrapolate
 from limits.deep.gaussian import linear_level
 from limits.panels import Panels
@@ -139,7 +139,11 @@ def nonlinear():
         linear, _ = timed(lambda x=x, y=y, T=T: solve(Problem(ResNet(), DEPTH_MUP, SGD(0.5, T), x, y), record=NONE), 1)
         for phi in ("sin + cos", "relu", "tanh"):
             problem = Problem(ResNet(phi), DEPTH_MUP, SGD(0.5, T), x, y)
-            seconds, run = timed(lambda problem=problem: solve(problem, record=NONE), 1)
+            try:
+                seconds, run = timed(lambda problem=problem: solve(problem, record=NONE), 1)
+            except UnresolvedError as fault:
+                print(f"{phi:>10} {samples:>8} {T:>4} | {fault}")
+                continue
             error = run.error.max()
             print(f"{phi:>10} {samples:>8} {T:>4} | {seconds:>8.2f}s {error:>8.1e} {run.meta['nodes']:>6} | {linear:>7.2f}s")
 
