@@ -427,10 +427,10 @@ OURS, PRINTED = 3.1784, 1.2968
 
 def two_steps(known: Definitions) -> Pairs:
     """C0_22(1) for sin + cos by both systems."""
-    from errata_nonlinear_limit import NAMES, Ours, Published, problem_of, solved
+    from errata_nonlinear_limit import NAMES, NonlinearStates, Published, problem_of, solved
 
     square = NAMES.index("C0_22(1)")
-    yield [solved(problem_of("sin + cos"), kind)[square] for kind in (Ours, Published)], [OURS, PRINTED]
+    yield [solved(problem_of("sin + cos"), kind)[square] for kind in (NonlinearStates, Published)], [OURS, PRINTED]
 
 
 def two_steps_of_networks(known: Definitions) -> Pairs:

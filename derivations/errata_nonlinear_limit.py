@@ -28,7 +28,7 @@ import numpy as np
 
 from limits import DEPTH_MUP, SGD, Problem, Record, ResNet
 from limits.agreement import Agreement, Measured, agree, standardised
-from limits.deep.nonlinear import BackwardCoupling, NonlinearStates, nonlinear_level
+from limits.deep.nonlinear import BackwardCoupling, NonlinearStates, dual_of, nonlinear_level
 from limits.deep.refine import first_panels
 from limits.panels import Panels
 
@@ -52,76 +52,60 @@ RECORD = Record(positions=(1,), samples=(0,))
 # The equations, with terms switched off.
 
 
-class Ours(NonlinearStates):
-    """All terms."""
+Rule = Callable[[NonlinearStates, BackwardCoupling, Any, Array, Array], BackwardCoupling]
+"""(states, our coupling, dual kernel, a w of the trained features, which those are) -> another coupling."""
 
 
-class NoCurvature(NonlinearStates):
-    """Without V_cc in H_ij; 2 V_uc keeps its own part of it."""
+def variant(rule: Rule) -> type[NonlinearStates]:
+    """Our equations with another backward coupling."""
 
-    def backward_coupling(self, dual: Any, slope: Array, strength: Array, drift: Array, old: Array) -> BackwardCoupling:
-        kept = super().backward_coupling(dual, slope, strength, drift, old)
-        return replace(kept, gradient=-self.a * drift * dual.V_c[..., old])
+    class Variant(NonlinearStates):
+        def backward_coupling(self, dual: Any, slope: Array, strength: Array, drift: Array, old: Array) -> BackwardCoupling:
+            return rule(self, super().backward_coupling(dual, slope, strength, drift, old), dual, drift, old)
 
-
-class NoOwnCurvature(NonlinearStates):
-    """Without V_uc in H_ii."""
-
-    def backward_coupling(self, dual: Any, slope: Array, strength: Array, drift: Array, old: Array) -> BackwardCoupling:
-        kept = super().backward_coupling(dual, slope, strength, drift, old)
-        return replace(kept, own_gradient=0 * kept.own_gradient)
+    return Variant
 
 
-class NoCurvatures(NonlinearStates):
-    """Without V_cc and V_uc; alone, either is infinite for kinked nonlinearities."""
+def without(*names: str) -> Rule:
+    """Terms switched off; of the one with C1, "gradient", the part with V_cc only."""
 
-    def backward_coupling(self, dual: Any, slope: Array, strength: Array, drift: Array, old: Array) -> BackwardCoupling:
-        kept = super().backward_coupling(dual, slope, strength, drift, old)
-        return replace(kept, gradient=-self.a * drift * dual.V_c[..., old], own_gradient=0 * kept.own_gradient)
+    def rule(states: NonlinearStates, ours: BackwardCoupling, dual: Any, drift: Array, old: Array) -> BackwardCoupling:
+        left = {name: 0 * getattr(ours, name) for name in names}
+        return replace(ours, **left | ({"gradient": -states.a * drift * dual.V_c[..., old]} if "gradient" in left else {}))
 
-
-class NoVariance(NonlinearStates):
-    """Without V_u in H_ii."""
-
-    def backward_coupling(self, dual: Any, slope: Array, strength: Array, drift: Array, old: Array) -> BackwardCoupling:
-        kept = super().backward_coupling(dual, slope, strength, drift, old)
-        return replace(kept, own_response=0 * kept.own_response)
+    return rule
 
 
-class Published(NonlinearStates):
+def published(states: NonlinearStates, ours: BackwardCoupling, dual: Any, drift: Array, old: Array) -> BackwardCoupling:
     """TP6, Definition E.1: V_c - E phi' E phi' with the response, and no H_ii."""
-
-    def backward_coupling(self, dual: Any, slope: Array, strength: Array, drift: Array, old: Array) -> BackwardCoupling:
-        kept = super().backward_coupling(dual, slope, strength, drift, old)
-        samples, features = kept.response.shape[-2:]
-        u, v = self.variances[:, features - samples :], self.variances
-        apart = self._dual(u, v, np.zeros((len(u), samples, features)), 1).V_c
-        response = kept.response - self.a**2 * apart
-        response[..., features - samples :] = 0.0  # H_ii
-        nothing = {"own_response": 0 * kept.own_response, "own_gradient": 0 * kept.own_gradient}
-        return replace(kept, response=response, gradient=-self.a * drift * dual.V_c[..., old], **nothing)
+    samples, features = ours.response.shape[-2:]
+    u, v = states.variances[:, features - samples :], states.variances
+    apart = dual_of(states.problem.model, u, v, np.zeros((len(u), samples, features)), 1).V_c
+    response = ours.response - states.a**2 * apart
+    response[..., features - samples :] = 0.0  # H_ii
+    rule = without("gradient", "own_response", "own_gradient")
+    return replace(rule(states, ours, dual, drift, old), response=response)
 
 
-class IndependentCopy(NonlinearStates):
+Published = variant(published)
+
+
+class IndependentCopy(variant(without("gradient", "response", "own_response", "own_gradient"))):
     """The backward pass multiplies by an independent copy of the initial W^T: only updates couple, nothing echoes."""
 
     def strength(self, echo: Array, drift: Array) -> Array:
         return -drift
 
-    def backward_coupling(self, dual: Any, slope: Array, strength: Array, drift: Array, old: Array) -> BackwardCoupling:
-        kept = super().backward_coupling(dual, slope, strength, drift, old)
-        nothing = {k: 0 * getattr(kept, k) for k in ("response", "own_response", "own_gradient")}
-        return replace(kept, gradient=-self.a * drift * dual.V_c[..., old], **nothing)
 
-
+# Alone, V_cc and V_uc are infinite for kinked nonlinearities.
 SMOOTH_ONLY = ("without V_cc", "without V_uc")
 VARIANTS: dict[str, type[NonlinearStates]] = {
-    "ours": Ours,
+    "ours": NonlinearStates,
     "published": Published,
-    "without V_cc": NoCurvature,
-    "without V_uc": NoOwnCurvature,
-    "without V_cc, V_uc": NoCurvatures,
-    "without V_u": NoVariance,
+    "without V_cc": variant(without("gradient")),
+    "without V_uc": variant(without("own_gradient")),
+    "without V_cc, V_uc": variant(without("gradient", "own_gradient")),
+    "without V_u": variant(without("own_response")),
     "independent copy": IndependentCopy,
 }
 
@@ -168,19 +152,15 @@ def independent_copies(problem: Problem, limit: Any, widths: list[int], blocks: 
         each = range(-(-seeds // groups))
         runs = [np.mean([with_copy(problem, n, L, (7, place, g, s)) for s in each], axis=0) for g in range(groups)]
         mean, error = np.mean(runs, axis=0), np.std(runs, axis=0, ddof=1) / np.sqrt(groups)
-        half = len(mean) // 2
-
-        def parts(flat: Array, half: int = half) -> dict[str, Array]:
-            return {"outputs": flat[:half], "feature_kernel": flat[half:]}
-
-        networks[n, L] = Measured(n, L, seeds, parts(mean), parts(error))
+        parts = ({"outputs": rows[0], "feature_kernel": np.diag(rows[1]).ravel()} for rows in (mean, error))
+        networks[n, L] = Measured(n, L, seeds, *parts)
     return Agreement(limit, networks, kinked=bool(problem.model.phi.kinks))
 
 
 def with_copy(problem: Problem, n: int, L: int, seed: tuple[int, ...]) -> Array:
     """One network trained in plain steps; W^T of the initial weights is an independent matrix in the backward pass.
 
-    Returns f_0 … f_T and C0_00(1) … C0_TT(1).
+    Returns f_0 … f_T and C0_00(1) … C0_TT(1), shape (2, T + 1).
     """
     rng, phi, a, eta = np.random.default_rng(seed), problem.model.phi, problem.model.multiplier, problem.optimizer.lr
     u, v = rng.standard_normal(n), rng.standard_normal(n)
@@ -204,7 +184,7 @@ def with_copy(problem: Problem, n: int, L: int, seed: tuple[int, ...]) -> Array:
             delta = delta + step * (copy[l].T @ dh - sum(y[l] * (d[l] @ dh) for d, y in zip(given, seen, strict=True)))
         given.append(backs)
         seen.append(x[:-1])
-    return np.array(f + c)
+    return np.array([f, c])
 
 
 # The study.
@@ -220,14 +200,8 @@ def study(name: str, *, widths: list[int], blocks: list[int], seeds: int, say: C
     found = agree(problem, widths=widths, blocks=blocks, seeds=seeds, record=RECORD, tol=1e-8)
     real = extrapolated(found)
     say(f"{name}: training networks with an independent copy of W^T")
-    copies = extrapolated_copies(independent_copies(problem, found.limit, widths, blocks, max(20, seeds // 4)))
+    copies = extrapolated(independent_copies(problem, found.limit, widths, blocks, max(20, seeds // 4)))
     return {"name": name, "variants": variants, "networks": real, "copies": copies, "agreement": found}
-
-
-def extrapolated_copies(found: Agreement) -> Networks:
-    """Outputs and kernels of networks with the copy, in the order of `NAMES`."""
-    (f, ef), (c, ec) = found.extrapolated("outputs"), found.extrapolated("feature_kernel")
-    return Networks(np.concatenate([f[1:], c[1:]]), np.concatenate([ef[1:], ec[1:]]))
 
 
 def table(result: dict[str, Any]) -> str:

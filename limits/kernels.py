@@ -11,7 +11,7 @@ import numpy as np
 from limits.directions import Directions
 from limits.linear import LinearStates
 from limits.problem import Problem
-from limits.record import Record
+from limits.record import Record, field_of
 
 Array = np.ndarray
 
@@ -61,9 +61,8 @@ class _Observer:
             "two_depth": self._two_depth,
             "response": self._response,
         }
-        suffix = {"response": "response"}
         for kind in self.record.kinds:
-            kept[suffix.get(kind, f"{kind}_kernel")] = names[kind]()
+            kept[field_of(kind)] = names[kind]()
         return kept
 
     def _marks(self) -> range:

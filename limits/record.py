@@ -15,6 +15,15 @@ LARGEST_RECORD = 10**9
 MODEST_RECORD = 2 * 10**7
 
 
+def field_of(kind: str) -> str:
+    """The field of a `Trajectory` that holds a kind.
+
+    >>> field_of("feature"), field_of("response")
+    ('feature_kernel', 'response')
+    """
+    return kind if kind == "response" else f"{kind}_kernel"
+
+
 def _indices(value: object, count: int, name: str) -> Int[np.ndarray, " k"]:
     if isinstance(value, str):
         return np.arange(count)

@@ -1,12 +1,16 @@
 r"""The causal Gaussian system of a deep network, grown one step at a time (THEORY: semiseparable form).
 
 States $Z = (x_0, \delta_0, x_1, \delta_1, \dots)$ at infinite width obey $dZ = A Z\,dp + dS$ with boundary conditions
-$B_0 Z(0) + B_1 Z(1) = \zeta$. With the propagator $\Phi' = A\Phi$, $\Phi(0) = 1$, everything is carried by
+$B_0 Z(0) + B_1 Z(1) = \zeta$. With the propagator $\Phi' = A\Phi$, everything is carried by
 
-* $Q = (B_0 + B_1\Phi(1))^{-1}B_1\Phi(1)$ and $z = (B_0 + B_1\Phi(1))^{-1}\zeta$, so that
+* $Q = (B_0\Phi(0) + B_1\Phi(1))^{-1}B_1\Phi(1)$ and $z = (B_0\Phi(0) + B_1\Phi(1))^{-1}\zeta$, so that
   $\Phi^{-1}Z(p) = z + (1 - Q)\int_0^p \Phi^{-1}dS - Q\int_p^1 \Phi^{-1}dS$;
 * $\Lambda(p) = \int_0^p \Phi^{-1}\Sigma\Phi^{-T}$ and
   $\mathcal K(p) = zz^T + (1-Q)\Lambda(p)(1-Q)^T + Q(\Lambda(1) - \Lambda(p))Q^T$, so that $E ZZ^T = \Phi\mathcal K\Phi^T$.
+
+Any matrix that solves $\Phi' = A\Phi$ serves as propagator. Here the columns are those in which $\Phi^{-1}Z$ is every state
+without what couples it to others: the row of $x$ is 1 in its own column and else counted from $p = 0$, that of $\delta$ from
+$p = 1$. Features that coincide then do so in $\Phi^{-1}Z$, too, and with frozen ends $Q$ is 1 for $\delta$ and 0 for $x$.
 
 A new state depends on old ones through a row vector $J$ (forward) or $K$ (backward) that solves an ODE in $p$. All matrices
 then grow by one block of rows; nothing is recomputed, so that $T$ steps cost $O(T^3)$ per depth node. What couples states
@@ -129,7 +133,7 @@ class CausalSystem:
 
     Args:
         stations: number of depth nodes or blocks.
-        accumulate: matrix (positions + 1, stations): integral (or sum) from 0 to each recorded position, last to 1.
+        accumulate: matrix (positions + 2, stations): integral (or sum) from 0 to each recorded position, to 0 and to 1.
         forward: how many forward states there will be.
         backward: how many backward states.
         units: independent unit directions of U and of V, (r, d).
@@ -212,6 +216,10 @@ class CausalSystem:
     def phi_at(self) -> Array:
         return self._square(self._phi_at)
 
+    def phi_at_start(self, side: Side) -> Array:
+        """The propagator where the pass of a side begins."""
+        return self.phi_at[-2 if side.forward else -1]
+
     @property
     def lam_at(self) -> Array:
         return self._square(self._lam_at)
@@ -278,27 +286,27 @@ class CausalSystem:
 
     def grow(self, ready: Ready, found: "Pass") -> None:
         """Add the states of a finished pass: one block of rows for every matrix."""
-        side, row, first, old = ready.side, found.row, found.first, self.active
+        side, row, reference, old = ready.side, found.row, found.reference, self.active
         n = row.shape[-2]
         new = slice(self.high, self.high + n) if side.forward else slice(self.low - n, self.low)
-        self._trained_input |= side.forward and bool(np.any(first))
-        moved = self.at_stations(row, side) - first
+        self._trained_input |= side.forward and bool(np.any(reference))
+        moved = self.at_stations(row, side) - reference
         increment = found.noise - moved @ self.spread
         own_increment = found.own - increment @ transposed(moved) - moved @ transposed(found.noise)
-        cross = ready.unit + first @ self.kernel + self.reflected(side, found.integral)
-        shift = row - first
+        cross = ready.unit + reference @ self.kernel + self.reflected(side, found.integral)
+        shift = row - reference
         own = found.variance - shift @ self.kernel @ transposed(shift) - symmetric(shift @ transposed(cross))
         total = np.tensordot(self.accumulate, increment, 1)
         inverse_rows = -(moved @ self.inverse)
         self._axes[new] = ready.axes
-        self._z[new] = ready.axes + first @ self.z
-        self._q[new, old] = self.times_q(first) if side.forward else self.times_q(first) - first
+        self._z[new] = ready.axes + reference @ self.z
+        self._q[new, old] = self.times_q(reference) if side.forward else self.times_q(reference) - reference
         self._q[new, new] = 0.0 if side.forward else np.eye(n)
         self._inverse[:, new, self.low : self.low + inverse_rows.shape[-1]] = inverse_rows
         if self.whole_inverse or not side.forward:
             self._inverse[:, new, new] = np.eye(n)
         self._put(self._phi, new, old, moved, np.eye(n))
-        self._put(self._phi_at, new, old, found.at_positions - first, np.eye(n))
+        self._put(self._phi_at, new, old, found.at_positions - reference, np.eye(n))
         for target, block, corner in (
             (self._kernel, cross, own),
             (self._spread, increment, own_increment),
@@ -353,8 +361,8 @@ class Pass:
     Attributes:
         row, integral, variance: at every level.
         noise, own: those of `Coupled`, at every station.
-        at_positions: the row at the recorded positions and at p = 1.
-        first: the row at p = 0.
+        at_positions: the row at the recorded positions, at p = 0 and at p = 1.
+        reference: the row where the pass began.
         integral_end: the noise integral at p = 1.
     """
 
@@ -364,5 +372,5 @@ class Pass:
     noise: Array
     own: Array
     at_positions: Array
-    first: Array
+    reference: Array
     integral_end: Array

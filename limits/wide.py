@@ -86,19 +86,20 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
     alpha, gamma, beta = problem.parametrization.single()
     a2 = problem.model.multiplier**2
     levels, placing = record.placing(L)
+    ends = np.append(levels, [0, L])
     r, d = basis.count, problem.d_out
     sizes: dict[str, Any] = {"forward": r * (problem.steps + 1), "backward": d * problem.steps}
     remedy = "take fewer steps, blocks or input directions (principal components)"
-    require(footprint(L, len(levels) + 1, **sizes, new=max(r, d)), "this recursion", remedy)
+    require(footprint(L, len(ends), **sizes, new=max(r, d)), "this recursion", remedy)
     system = CausalSystem(
         L,
-        (np.arange(L) < np.append(levels, L)[:, None]).astype(float),
+        (np.arange(L) < ends[:, None]).astype(float),
         **sizes,
         units=(r, d),
         staggered=True,
     )
     rates = {"noise": a2 * L ** float(-2 * (alpha + beta)), "drift": a2 * L ** float(-alpha - gamma)}
-    propagate = partial(_propagate, ends=np.append(levels, L))
+    propagate = partial(_propagate, ends=ends)
     states = LinearStates(problem, basis, system, propagate, **rates)
     finished: list[Array] = []
 
@@ -132,7 +133,7 @@ def _propagate(system: CausalSystem, ready: Ready, ends: Array) -> Pass:
     row, integral = np.zeros((L + 1, *shape)), np.zeros((L + 1, *shape))
     variance, noise = np.zeros((L + 1, shape[0], shape[0])), np.zeros((L, *shape))
     start = 0 if side.forward else L
-    row[start] = boundary if side.forward else boundary @ system.phi_at[-1]
+    row[start] = boundary @ system.phi_at_start(side)
     variance[start] = system.start(ready, row[start])
     for m in range(start, L - start, step):
         block = m if side.forward else m - 1
@@ -142,7 +143,7 @@ def _propagate(system: CausalSystem, ready: Ready, ends: Array) -> Pass:
         integral[m + step] = integral[m] + step * (now.noise - now.damped)
         variance[m + step] = variance[m] + rate * variance[m] + _drift(system, side, m, block, now)
     own = rate * system.at_stations(variance, side)
-    return Pass(row, integral, variance, noise, own, row[ends], row[0], integral[L])
+    return Pass(row, integral, variance, noise, own, row[ends], row[start], integral[L])
 
 
 def _drift(system: CausalSystem, side: Side, m: int, block: int, now: Fields) -> Array:

@@ -56,6 +56,26 @@ CATALOGUE = {
 }
 
 
+def rewritten(problem: Problem) -> tuple[Problem, np.ndarray]:
+    """The same problem with its samples in another order and its inputs turned in one dimension more, and that order."""
+    rng = np.random.default_rng(8)
+    order, d = rng.permutation(problem.n_samples), problem.d_in
+    turn = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    batches = None if problem.batches is None else [np.argsort(order)[b][::-1] for b in problem.batches]
+
+    def moved(x):
+        return None if x is None else np.pad(x @ turn, ((0, 0), (0, 1))) * np.sqrt((d + 1) / d)
+
+    same = replace(
+        problem,
+        inputs=moved(problem.inputs[order]),
+        targets=problem.targets[order],
+        batches=batches,
+        probes=moved(problem.probes),
+    )
+    return same, order
+
+
 def at(problem: Problem, alpha, gamma) -> Problem:
     """The same problem at other exponents."""
     return replace(problem, parametrization=Parametrization(alpha, gamma))

@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from naive import share_of_gradient
 
 
 class Duals(NamedTuple):
@@ -157,15 +158,6 @@ def chi_of(loss, f, y):
         e = np.exp(f - f.max())
         return e / e.sum() - y
     raise ValueError(loss)
-
-
-def share_of_gradient(rates, momentum, t, s):
-    """How much of gradient s is in the parameters at step t: run v <- beta v + eta g, W <- W - v with g = 1 at step s."""
-    velocity, weight = 0.0, 0.0
-    for step in range(t):
-        velocity = momentum * velocity + (rates[step] if step == s else 0.0)
-        weight += velocity
-    return weight
 
 
 @dataclass

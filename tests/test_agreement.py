@@ -152,7 +152,7 @@ def test_the_published_equations_are_as_reproduced():
     """THEORY states <x_2(1)^2> = 1.30 for them and 3.178 for ours."""
     problem = errata.problem_of("sin + cos")
     assert_allclose(errata.solved(problem, errata.Published)[4], 1.30, atol=0.005)
-    assert_allclose(errata.solved(problem, errata.Ours)[4], 3.1784, atol=5e-5)
+    assert_allclose(errata.solved(problem, errata.NonlinearStates)[4], 3.1784, atol=5e-5)
 
 
 @pytest.mark.slow

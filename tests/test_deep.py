@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import CATALOGUE, XI, Y2, Y, at
+from conftest import CATALOGUE, XI, Y2, Y, at, rewritten
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad, solve_ivp
 
@@ -520,21 +520,7 @@ def test_no_limit_is_said(alpha, gamma, said):
 @pytest.mark.parametrize(("alpha", "gamma"), [("1/2", "1/2"), ("3/4", "1/4")])
 def test_invariances(problem, alpha, gamma):
     problem = at(problem, alpha, gamma)
-    rng = np.random.default_rng(8)
-    order, d = rng.permutation(problem.n_samples), problem.d_in
-    turn = np.linalg.qr(rng.standard_normal((d, d)))[0]
-    batches = None if problem.batches is None else [np.argsort(order)[b][::-1] for b in problem.batches]
-
-    def moved(x):
-        return None if x is None else np.pad(x @ turn, ((0, 0), (0, 1))) * np.sqrt((d + 1) / d)
-
-    same = replace(
-        problem,
-        inputs=moved(problem.inputs[order]),
-        targets=problem.targets[order],
-        batches=batches,
-        probes=moved(problem.probes),
-    )
+    same, order = rewritten(problem)
     one, other = outputs(problem, 1e-11), outputs(same, 1e-11)
     order = np.append(order, np.arange(problem.n_samples, one.shape[1]))
     assert_close(other, one[:, order], 1e-10)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import CATALOGUE, XI, XI3, Y2, Y, at
+from conftest import CATALOGUE, XI, XI3, Y2, Y, at, rewritten
 from naive_nonlinear import DUALS, discretised, kinked, quadrature, richardson
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import solve_ivp
@@ -374,21 +374,7 @@ def digits(problem):
 def test_invariances(name, ends):
     """Samples in another order, inputs turned in more dimensions."""
     problem = at(ALL[name], *ends)
-    rng = np.random.default_rng(8)
-    order, d = rng.permutation(problem.n_samples), problem.d_in
-    turn = np.linalg.qr(rng.standard_normal((d, d)))[0]
-    batches = None if problem.batches is None else [np.argsort(order)[b][::-1] for b in problem.batches]
-
-    def moved(x):
-        return None if x is None else np.pad(x @ turn, ((0, 0), (0, 1))) * np.sqrt((d + 1) / d)
-
-    same = replace(
-        problem,
-        inputs=moved(problem.inputs[order]),
-        targets=problem.targets[order],
-        batches=batches,
-        probes=moved(problem.probes),
-    )
+    same, order = rewritten(problem)
     one, other = coarsely(problem).outputs, coarsely(same).outputs
     order = np.append(order, np.arange(problem.n_samples, one.shape[1]))
     assert_close(other, one[:, order], digits(problem))

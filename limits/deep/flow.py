@@ -14,7 +14,7 @@ from limits.deep.refine import Level, UnconvergedError, tails
 from limits.directions import Directions, trained_directions
 from limits.panels import Panels
 from limits.problem import Problem
-from limits.record import Record
+from limits.record import Record, field_of
 from limits.training import checked_outputs, loss_derivative
 
 Array = np.ndarray
@@ -110,14 +110,26 @@ def _kernels(problem: Problem, basis: Directions, chi: Array, record: Record, x:
     steps, samples = record.chosen_steps(problem), record.chosen_samples(problem)
     features = np.einsum("tpar,ir->tpia", x[steps], basis.coordinates[samples])
     gradients = np.einsum("tpad,tid->tpia", delta[steps], chi[np.ix_(steps, samples)])
-    m = len(record.depths)
     rest = 0.0 if basis.remainder is None else basis.remainder[np.ix_(samples, samples)]
+    return vector_kernels(problem, record, features, gradients, (basis.count, problem.d_out), rest)
+
+
+def vector_kernels(
+    problem: Problem, record: Record, features: Array, gradients: Array, responding: tuple[int, int], rest: Array | float = 0.0
+) -> dict[str, Any]:
+    """Recorded kernels of states that are vectors; their responses vanish.
+
+    Args:
+        features, gradients: at the recorded steps and depths, of the recorded samples, shape (K, M, S, k).
+        responding: the last two sizes of the response.
+        rest: what the features have in common outside these vectors, shape (S, S).
+    """
+    steps, m = record.chosen_steps(problem), len(record.depths)
     made: dict[str, Callable[[], Array]] = {
         "feature": lambda: np.einsum("kpia,lpja->klpij", features, features, optimize=True) + rest,
         "gradient": lambda: np.einsum("kpia,lpja->klpij", gradients, gradients, optimize=True),
         "two_depth": lambda: np.einsum("kpia,lqja->klpqij", features, features, optimize=True) + rest,
-        "response": lambda: np.zeros((2, len(steps), len(steps), m, m, basis.count, problem.d_out)),
+        "response": lambda: np.zeros((2, len(steps), len(steps), m, m, *responding)),
     }
-    kept: dict[str, Any] = {"steps": steps, "positions": record.depths, "recorded": samples}
-    names = {"response": "response"}
-    return kept | {names.get(kind, f"{kind}_kernel"): made[kind]() for kind in record.kinds}
+    kept: dict[str, Any] = {"steps": steps, "positions": record.depths, "recorded": record.chosen_samples(problem)}
+    return kept | {field_of(kind): made[kind]() for kind in record.kinds}

@@ -8,6 +8,7 @@ which contracts like panel width times learning rate; where it does not, as one 
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,14 @@ SLOWEST_CONTRACTION = 0.6
 Values = Sequence[Array]
 Change = Callable[[Values, bool], list[Array]]
 """The rate of change of (row, integral, …) at a panel's nodes; without its source that of states alike is linear."""
+ChangeAt = Callable[[slice, Values, bool], list[Array]]
+"""The same for the panel with those nodes."""
 
 
 def linear_level(problem: Problem, panels: Panels, record: Record, moving: int, done: Callable[[int], None]) -> Level:
     """The limit of linear blocks at alpha = 1/2 on given panels; `moving` of their layers learn."""
     basis = trained_directions(problem)
-    marks = np.append(record.depths, 1.0)
+    marks = np.append(record.depths, [0.0, 1.0])
     accumulate = panels.integrate(marks)
     a2, r, d = problem.model.multiplier**2, basis.count, problem.d_out
     sizes: dict[str, Any] = {"forward": r * (problem.steps + 1), "backward": d * problem.steps}
@@ -45,7 +48,7 @@ def linear_level(problem: Problem, panels: Panels, record: Record, moving: int, 
     rates = {"noise": a2, "drift": a2 * moving}
     states = LinearStates(problem, basis, system, Marcher(panels, accumulate), **rates)
     outputs, chi = evolve(problem, states, lambda t, _: done(t))
-    placing, outside = np.eye(len(record.depths), len(marks))[:, :-1], np.exp(a2 * marks[:-1])
+    placing, outside = np.eye(len(record.depths), len(marks))[:, :-2], np.exp(a2 * marks[:-2])
     with np.errstate(over="ignore", invalid="ignore"):
         kernels = sample_kernels(states, problem, basis, chi, record, placing, outside)
     return Level(panels, outputs, kernels, system_tails(system, panels))
@@ -63,7 +66,7 @@ class Marcher:
 
     Attributes:
         panels: where the fields are held.
-        accumulate: integrals from 0 to the recorded positions and to 1, shape (M + 1, nodes).
+        accumulate: integrals from 0 to the recorded positions, to 0 and to 1, shape (M + 2, nodes).
     """
 
     panels: Panels
@@ -71,48 +74,36 @@ class Marcher:
 
     def __call__(self, system: CausalSystem, ready: Ready) -> Pass:
         side = ready.side
-        begin = ready.boundary if side.forward else ready.boundary @ system.phi_at[-1]
+        begin = ready.boundary @ system.phi_at_start(side)
         start = system.start(ready, begin)
         nodes = self._march(system, ready, begin, start)
         now = system.fields(ready, slice(None), nodes)
         slope = side.sign * now.slope
         row_at, integral_end = self._ends(side, begin, slope, now.noise - now.damped)
-        first = begin if side.forward else begin - np.tensordot(self.accumulate[-1], slope, 1)
         if ready.growth is None:
             variance, own = nodes[2], now.own
         else:
             variance = self._variance(side, ready.growth, start, drift(now))
             own = ready.growth * variance
-        return Pass(nodes[0], nodes[1], variance, now.noise, own, row_at, first, integral_end)
+        return Pass(nodes[0], nodes[1], variance, now.noise, own, row_at, begin, integral_end)
 
     def _march(self, system: CausalSystem, ready: Ready, begin: Array, start: Array) -> list[Array]:
         """Row, integral and, without a growth, covariance of the new states at all nodes."""
-        panels, sign = self.panels, ready.side.sign
         edge = [begin, np.zeros_like(begin)] + ([start] if ready.growth is None else [])
-        y = [np.zeros((len(panels.nodes), *part.shape)) for part in edge]
-        slope = [np.zeros((panels.order, *part.shape)) for part in edge]
-        weights = panels.weights.reshape(panels.count, panels.order)
         source_free = replace(ready, unit=np.zeros((1, 1)))
         own = np.sqrt(np.diagonal(start).clip(0.0))
         units = [system.scale, 1 / system.scale, 1 / np.where(own > 0, own, 1.0)]
         floor = 0.0 if ready.alike else own
-        for k in range(panels.count)[::sign]:
-            part = panels.part(k)
-            inward = panels.collocation * panels.widths[k] - (0.0 if sign > 0 else weights[k])
 
-            def change(values: Values, with_source: bool, part: slice = part) -> list[Array]:
-                now = system.fields(ready if with_source else source_free, part, values)
-                rates = [sign * now.slope, now.noise - now.damped]
-                return rates if now.own is None else [*rates, now.own + drift(now)]
+        def change(part: slice, values: Values, with_source: bool) -> list[Array]:
+            now = system.fields(ready if with_source else source_free, part, values)
+            rates = [ready.side.sign * now.slope, now.noise - now.damped]
+            return rates if now.own is None else [*rates, now.own + drift(now)]
 
-            found, slope = solve_panel(change, edge, inward, slope, units, floor, ready.alike)
-            for whole, here in zip(y, found, strict=True):
-                whole[part] = here
-            edge = [e + sign * np.tensordot(weights[k], s, 1) for e, s in zip(edge, slope, strict=True)]
-        return y
+        return march(self.panels, ready.side.sign, change, edge, units, floor, ready.alike)[0]
 
     def _ends(self, side: Side, begin: Array, slope: Array, change: Array) -> tuple[Array, Array]:
-        """The row at the recorded positions and at 1, and the noise integral at 1."""
+        """The row at the recorded positions, at 0 and at 1, and the noise integral at 1."""
         passed = np.tensordot(self.accumulate, slope, 1)
         if side.forward:
             return begin + passed, np.tensordot(self.accumulate[-1], change, 1)
@@ -133,6 +124,27 @@ class Marcher:
 def drift(now: Fields) -> Array:
     """What the couplings add to the covariance of new states among themselves, per unit of the pass."""
     return symmetric(now.slope @ transposed(now.pulled) - now.response @ transposed(now.noise))
+
+
+def march(
+    panels: Panels, sign: int, change: ChangeAt, edge: Values, units: Values, floor: Array | float, alike: bool
+) -> tuple[list[Array], list[Array]]:
+    """Solve y' = change(y) panel by panel, from p = 0 (sign 1) or p = 1 (sign -1), where y = edge; the rest is `solve_panel`'s.
+
+    Returns:
+        y and change(y) at all nodes, each part of shape (nodes, new, columns).
+    """
+    y, slopes = ([np.zeros((len(panels.nodes), *part.shape)) for part in edge] for _ in range(2))
+    slope: Values = [np.zeros((panels.order, *part.shape)) for part in edge]
+    weights = panels.weights.reshape(panels.count, panels.order)
+    for k in range(panels.count)[::sign]:
+        part = panels.part(k)
+        inward = panels.collocation * panels.widths[k] - (0.0 if sign > 0 else weights[k])
+        found, slope = solve_panel(partial(change, part), edge, inward, slope, units, floor, alike)
+        for whole, here in zip([*y, *slopes], [*found, *slope], strict=True):
+            whole[part] = here
+        edge = [e + sign * np.tensordot(weights[k], s, 1) for e, s in zip(edge, slope, strict=True)]
+    return y, slopes
 
 
 def solve_panel(

@@ -45,8 +45,7 @@ def nonlinear_level(
 
     `kind` lets a study replace coefficients of the equations.
     """
-    marks = np.append(record.depths, 1.0)
-    accumulate = panels.integrate(marks)
+    accumulate = panels.integrate(np.append(record.depths, [0.0, 1.0]))
     census = Census(problem, record)
     coordinates = directions(problem.evaluated, problem.evaluated)
     system = CausalSystem(
@@ -70,7 +69,7 @@ def nonlinear_footprint(problem: Problem, record: Record, nodes: int) -> int:
     census = Census(problem, record)
     new = max(len(kept) for kept in census.kept)
     sizes: dict[str, Any] = {"forward": census.forward, "backward": census.backward, "new": max(new, SIDE_BY_SIDE)}
-    return footprint(nodes, len(record.positions) + 1, **sizes, whole_inverse=True)
+    return footprint(nodes, len(record.positions) + 2, **sizes, whole_inverse=True)
 
 
 def dual_of(model: ResNet, u: Array | Marginal, v: Array | Marginal, c: Array, order: int) -> Dual:

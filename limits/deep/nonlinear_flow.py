@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from limits.deep.gaussian import Values, solve_panel
+from limits.deep.flow import vector_kernels
+from limits.deep.gaussian import Values, march
 from limits.deep.nonlinear import SIDE_BY_SIDE, Census, dual_of
 from limits.deep.refine import Level, tails
 from limits.directions import directions
@@ -127,33 +128,17 @@ class FlowStates:
 
     def _march(self, change: Change, start: Array, sign: int) -> tuple[Array, Array]:
         """States at all nodes and their slope in p, from p = 0 (sign 1) or p = 1 (sign -1)."""
-        panels, size = self.panels, np.linalg.norm(start, axis=1)
-        y, slopes, edge = np.zeros((len(panels.nodes), *start.shape)), np.zeros((len(panels.nodes), *start.shape)), start
-        weights, guess = panels.weights.reshape(panels.count, panels.order), np.zeros((panels.order, *start.shape))
-        for k in range(panels.count)[::sign]:
-            part = panels.part(k)
-            inward = panels.collocation * panels.widths[k] - (0.0 if sign > 0 else weights[k])
+        size = np.linalg.norm(start, axis=1)
 
-            def at_nodes(values: Values, _: bool, part: slice = part) -> list[Array]:
-                return [change(part, values[0])]
+        def changes(at: slice, values: Values, _: bool) -> list[Array]:
+            return [change(at, values[0])]
 
-            (y[part],), (guess,) = solve_panel(at_nodes, [edge], inward, [guess], [np.ones(self.k)], size, False)
-            slopes[part] = guess
-            edge = edge + sign * np.tensordot(weights[k], guess, 1)
-        self.tails = np.maximum(self.tails, tails(panels, np.concatenate([y, slopes], -1)))  # both, in units of the larger
+        (y,), (slopes,) = march(self.panels, sign, changes, [start], [np.ones(self.k)], size, False)
+        self.tails = np.maximum(self.tails, tails(self.panels, np.concatenate([y, slopes], -1)))  # both, in units of the larger
         return y, slopes
 
     def kernels(self, record: Record) -> dict[str, Any]:
         """The recorded kernels as fields of a `Trajectory`."""
         steps, samples = record.chosen_steps(self.problem), record.chosen_samples(self.problem)
         x, delta = (z[np.ix_(steps, samples)] for z in (self.x_at, self.delta_at))
-        k, s, m = len(steps), len(samples), len(record.depths)
-        made: dict[str, Callable[[], Array]] = {
-            "feature": lambda: np.einsum("kipa,ljpa->klpij", x, x, optimize=True),
-            "gradient": lambda: np.einsum("kipa,ljpa->klpij", delta, delta, optimize=True),
-            "two_depth": lambda: np.einsum("kipa,ljqa->klpqij", x, x, optimize=True),
-            "response": lambda: np.zeros((2, k, k, m, m, s, s)),
-        }
-        kept: dict[str, Any] = {"steps": steps, "positions": record.depths, "recorded": samples}
-        names = {"response": "response"}
-        return kept | {names.get(kind, f"{kind}_kernel"): made[kind]() for kind in record.kinds}
+        return vector_kernels(self.problem, record, np.swapaxes(x, 1, 2), np.swapaxes(delta, 1, 2), (len(samples), len(samples)))

@@ -143,7 +143,7 @@ def _most_nodes(problem: Problem, record: Record) -> int:
     def size(nodes: int) -> int:
         if not problem.model.phi.linear:
             return nonlinear_footprint(problem, record, nodes)
-        return footprint(nodes, len(record.positions) + 1, **sizes)
+        return footprint(nodes, len(record.positions) + 2, **sizes)
 
     if not _noisy(problem):
         return MOST_NODES  # the flow holds one step at a time

@@ -8,8 +8,9 @@ The coefficients of φ'' and φ''' follow from h''_k = sqrt((k+1)/u) h'_{k+1}; a
 digits, from a Chebyshev interpolant of φ'.
 """
 
+from dataclasses import dataclass
 from math import pi, sqrt
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,8 @@ SMALL = 2e-3
 """Variance below which φ'' and φ''' are not taken from coefficients of φ'."""
 
 
-class Marginal(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Marginal:
     r"""Variances with what depends on them alone: the coefficients of $\phi'$, on which basis, and up to which variance."""
 
     variances: Array
@@ -44,7 +46,7 @@ class Marginal(NamedTuple):
     on: Basis | None = None
     top: float = 0.0
 
-    def __getitem__(self, index: Any) -> "Marginal":  # type: ignore[override]
+    def __getitem__(self, index: Any) -> "Marginal":
         """Those of some variances."""
         first = self.first
         if first is not None:
