@@ -164,7 +164,7 @@ class CausalSystem:
         self._phi_at, self._lam_at = np.zeros((marks, size, size)), np.zeros((marks, size, size))
         self._q, self._z = np.zeros((size, size)), np.zeros((size, sum(units)))
         self._axes = np.zeros((size, sum(units)))
-        self._trained_input = False
+        self._frozen, self._trained_input = True, False
 
     # The active states are one contiguous block: backward states grow to the left of the center, forward to the right.
 
@@ -251,14 +251,23 @@ class CausalSystem:
         return Ready(side, axes, axes @ self.z.T, boundary, couple, growth, alike)
 
     def times_q(self, rows: Array) -> Array:
-        """Rows times Q; with frozen U only its backward rows are not zero."""
+        """Rows times Q; with frozen U only its backward rows are not zero, with frozen ends it is 1 there."""
+        if self._frozen:
+            return self._of_gradients(rows)
         used = slice(None) if self._trained_input else self.columns(BACKWARD)
         return rows[..., used] @ self.q[used]
 
     def times_q_transposed(self, rows: Array) -> Array:
+        if self._frozen:
+            return self._of_gradients(rows)
         used = slice(None) if self._trained_input else self.columns(BACKWARD)
         out = np.zeros_like(rows)
         out[..., used] = rows @ self.q[used].T
+        return out
+
+    def _of_gradients(self, rows: Array) -> Array:
+        out, used = np.zeros_like(rows), self.columns(BACKWARD)
+        out[..., used] = rows[..., used]
         return out
 
     def response(self, rows: Array, side: Side) -> Array:
@@ -289,6 +298,7 @@ class CausalSystem:
         side, row, reference, old = ready.side, found.row, found.reference, self.active
         n = row.shape[-2]
         new = slice(self.high, self.high + n) if side.forward else slice(self.low - n, self.low)
+        self._frozen &= not np.any(reference)
         self._trained_input |= side.forward and bool(np.any(reference))
         moved = self.at_stations(row, side) - reference
         increment = found.noise - moved @ self.spread

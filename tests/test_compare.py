@@ -10,7 +10,7 @@ import pytest
 from conftest import CATALOGUE, at
 from numpy.testing import assert_allclose, assert_array_equal
 
-import limits.compare
+import limits.compare.rungs
 from limits import DivergedError, NoLimitError, Record, ladder, recurse, simulate, solve
 from limits.compare import Ladder, extrapolate, fit_power_law
 from limits.finite import DivergenceWarning
@@ -153,7 +153,7 @@ def test_extrapolation_needs_a_value_for_each_size(sizes, values):
 def test_a_ladder_holds_the_runs_it_names(small):
     problem = CATALOGUE["inputs"]
     assert (list(small.wide), list(small.finite), small.finite_blocks) == ([2, 4, 8], [8, 16], 4)
-    assert_array_equal(small.deep.outputs, solve(problem, tol=1e-10, record=limits.compare._profile(problem)).outputs)
+    assert_array_equal(small.deep.outputs, solve(problem, tol=1e-10, record=limits.compare.rungs._profile(problem)).outputs)
     assert_array_equal(small.wide[8].outputs, recurse(problem, blocks=8).outputs)
     want = simulate(problem, width=16, blocks=4, seeds=4, record=NOTHING)
     assert_array_equal(small.finite[16].samples, want.samples)
@@ -373,7 +373,7 @@ def test_a_ladder_of_which_nothing_stands_raises():
 
 
 def test_a_failing_run_raises_its_own_error(monkeypatch):
-    monkeypatch.setattr(limits.compare, "recurse", fails)
+    monkeypatch.setattr(limits.compare.rungs, "recurse", fails)
     with pytest.raises(ZeroDivisionError, match="my own"):
         ladder(CATALOGUE["single"], **SMALL)
 
@@ -421,7 +421,7 @@ def test_ctrl_c_within_a_run_keeps_the_runs_before_it(monkeypatch):
             raise Interrupted(run)
         return run
 
-    monkeypatch.setattr(limits.compare, "recurse", interrupted)
+    monkeypatch.setattr(limits.compare.rungs, "recurse", interrupted)
     with pytest.raises(Interrupted) as caught:
         ladder(CATALOGUE["inputs"], **SMALL)
     assert list(runs_of(caught.value.partial)) == [("wide", 2), ("wide", 4), ("deep", 0)]
@@ -433,7 +433,7 @@ def test_ctrl_c_within_the_first_run_leaves_nothing(monkeypatch):
     def interrupted(problem, **options):
         raise Interrupted(solve(problem, **options))
 
-    monkeypatch.setattr(limits.compare, "solve", interrupted)
+    monkeypatch.setattr(limits.compare.rungs, "solve", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         ladder(CATALOGUE["single"], **SMALL)
     assert not hasattr(caught.value, "partial")
@@ -496,7 +496,7 @@ class Remembering(ThreadPoolExecutor):
 
 def test_a_failing_run_cancels_the_others(monkeypatch):
     """The second of six fails; the third may have begun by then, the last three have not."""
-    monkeypatch.setattr(limits.compare, "recurse", fails)
+    monkeypatch.setattr(limits.compare.rungs, "recurse", fails)
     with Remembering() as executor:
         with pytest.raises(ZeroDivisionError, match="my own"):
             ladder(CATALOGUE["inputs"], **SMALL, executor=executor)
