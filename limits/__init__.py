@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from limits.lazy import nngp as nngp
     from limits.lazy import ntk as ntk
     from limits.nonlinearity import Nonlinearity as Nonlinearity
+    from limits.optimizers import SGD as SGD
     from limits.parametrization import (
         COMPLETEP as COMPLETEP,
     )
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from limits.parametrization import (
         raw_exponents as raw_exponents,
     )
-    from limits.problem import SGD as SGD
     from limits.problem import Problem as Problem
     from limits.problem import ResNet as ResNet
     from limits.recipes import decode as decode
@@ -92,7 +92,7 @@ _HOMES = {
     "Record": "record",
     "Regime": "regimes",
     "ResNet": "problem",
-    "SGD": "problem",
+    "SGD": "optimizers",
     "ToleranceWarning": "deep",
     "UncentredWarning": "finite",
     "Trajectory": "trajectory",

@@ -17,9 +17,10 @@ from scipy import special
 from limits.compare import PowerLaw, fit_power_law
 from limits.deep import solve
 from limits.finite import simulate
-from limits.problem import Problem, whole
+from limits.problem import Problem
 from limits.record import Record
 from limits.trajectory import Trajectory
+from limits.validation import whole
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]

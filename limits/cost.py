@@ -8,9 +8,10 @@ from limits.deep import solve
 from limits.deep.nonlinear import nonlinear_footprint
 from limits.directions import trained_directions
 from limits.finite import simulate, simulation_footprint
-from limits.problem import Problem, whole
+from limits.problem import Problem
 from limits.record import Record
 from limits.semiseparable import footprint
+from limits.validation import whole
 from limits.wide import recurse, refuse_blocks
 
 RUNGS = ("simulate", "recurse", "solve")

@@ -13,8 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from limits.losses import one_hot
+from limits.optimizers import SGD
 from limits.parametrization import Parametrization
-from limits.problem import SGD, Problem, ResNet, whole
+from limits.problem import Problem, ResNet
+from limits.validation import whole
 
 TARGETS = ("one-hot", "signs", "classes")
 

@@ -16,8 +16,9 @@ import numpy as np
 from limits.lazy import nngp
 from limits.nonlinearity import Nonlinearity, nonlinearity
 from limits.panels import Panels
-from limits.problem import ResNet, expect
+from limits.problem import ResNet
 from limits.trajectory import Trajectory
+from limits.validation import expect
 
 Array = np.ndarray
 

@@ -15,9 +15,10 @@ from scipy.integrate import solve_ivp
 
 from limits.deep import NoLimitError, UnresolvedError
 from limits.parametrization import DEPTH_MUP, Parametrization
-from limits.problem import ResNet, expect, matrix, whole
+from limits.problem import ResNet, matrix, refuse_layer_norm
 from limits.regimes import classify
 from limits.training import DivergedError
+from limits.validation import expect, whole
 
 Array = np.ndarray
 PARTS = ("blocks", "input", "output")
@@ -128,6 +129,7 @@ class _Initial:
         learning: bool = False,
     ) -> None:
         expect(model, ResNet, "model")
+        refuse_layer_norm(model, "the lazy limit")
         expect(parametrization, Parametrization, "parametrization")
         if model.block_depth > 1 and not model.phi.linear:
             raise ValueError(

@@ -1,9 +1,8 @@
 """What is studied: a residual network, an optimizer, and data; frozen and validated."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -11,53 +10,35 @@ from jaxtyping import Float, Int
 
 from limits.losses import LOSSES, Loss, one_hot
 from limits.nonlinearity import Nonlinearity, nonlinearity
+from limits.optimizers import OPTIMIZERS, Optimizer
 from limits.parametrization import Parametrization, whole_depth
+from limits.validation import expect, number
 
-MOST_STEPS = 10**6
-"""Steps of the longest run: both limits grow with the cube of the steps."""
-
-
-def expect(value: object, kind: type, name: str) -> None:
-    """Raise a sentence unless `value` is of the wanted kind."""
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
-
-
-def _number(value: object, name: str, *, low: float = 0.0, open_low: bool = False) -> float:
-    sign = ">" if open_low else ">="
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number {sign} {low:g}, got {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = float("inf")
-    if not np.isfinite(number) or number < low or (open_low and number == low):
-        raise ValueError(f"{name} must be finite and {sign} {low:g}, got {value!r}")
-    return number
-
-
-def whole(value: object, name: str, *, low: int = 1, high: int = 10**9) -> int:
-    """Return `value` as an int from low to high, or raise a sentence."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < low:
-        raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
-    if int(value) > high:
-        raise ValueError(f"{name} must be at most {high}, got {value!r}")
-    return int(value)
+LAYERS = {"post": None, "pre": 1, "mlp": 2}
+"""How many layers a block of a form has; None for any number."""
 
 
 @dataclass(frozen=True)
 class ResNet:
-    r"""Residual network $x^l = x^{l-1} + a L^{-\alpha} G\,\phi(W^l x^{l-1})$, $l = 1 \dots L$, of width $n$.
+    r"""Residual network $x^l = x^{l-1} + a L^{-\alpha} B(x^{l-1})$, $l = 1 \dots L$, of width $n$.
 
-    Of form "pre" it is $x^l = x^{l-1} + a L^{-\alpha} W^l\phi(x^{l-1})$, whose branch is centred without $G$. In both,
-    $x^0 = U\xi/\sqrt{d_{in}}$ and $f = V^T x^L / n$; $U, V$ have iid $N(0, 1)$ entries and $W^l$ iid $N(0, 1/n)$.
+    Its blocks have a form:
+
+    * "post": $B(x) = G\phi(W_k \cdots \phi(W_1x))$ (TP6);
+    * "pre": $B(x) = W\phi(x)$, one layer, centred without $G$ (BNLHP);
+    * "mlp": $B(x) = W_2\phi(W_1x)$, two layers, of width $M$ between them, centred without $G$ (CP).
+
+    In all, $x^0 = U\xi/\sqrt{d_{in}}$ and $f = V^T x^L / n$; $U, V$ have iid $N(0, 1)$ entries, the matrices of block $l$ iid
+    entries of variance 1 / (their columns), times $L^{-2\beta_i}$.
 
     Args:
         nonlinearity: $\phi$, by name ("linear", "relu", "tanh", "sin + cos", …) or as a `Nonlinearity`.
         block_depth: $k$, weight matrices in a block; networks and limits of more than one treat what their docstrings say.
         multiplier: $a > 0$, dimensionless and independent of depth.
-        mean_subtraction: $G$, subtract the mean over neurons; does nothing for "linear" and for form "pre".
-        form: "post" $G\phi(Wx)$ or "pre" $W\phi(x)$; the same for "linear".
+        mean_subtraction: $G$, subtract the mean over neurons; does nothing for "linear" and for forms "pre" and "mlp".
+        form: "post", "pre" or "mlp"; of linear blocks of one layer the first two are the same.
+        layer_norm: whether a block reads $(x - \bar x)/\sqrt{\mathrm{var}\,x + 10^{-5}}$, over neurons, in place of $x$
+            (pre-norm, without gain and bias); networks only.
 
     Raises:
         ValueError: a block this version does not treat, or a multiplier that is not positive.
@@ -71,16 +52,21 @@ class ResNet:
     multiplier: float = 1.0
     mean_subtraction: bool = True
     form: str = "post"
+    layer_norm: bool = False
 
     def __post_init__(self) -> None:
         phi = nonlinearity(self.nonlinearity)
         whole_depth(self.block_depth)
-        if self.form not in ("post", "pre"):
-            raise ValueError(f"form must be 'post' or 'pre', got {self.form!r}")
+        if self.form not in LAYERS:
+            raise ValueError(f"form must be 'post', 'pre' or 'mlp', got {self.form!r}")
+        if LAYERS[self.form] not in (None, self.block_depth):
+            one = "one layer" if LAYERS[self.form] == 1 else "two layers"
+            raise ValueError(f"a block of form {self.form!r} has {one}, got block_depth={self.block_depth!r}")
         object.__setattr__(self, "nonlinearity", phi if isinstance(self.nonlinearity, Nonlinearity) else phi.name)
         object.__setattr__(self, "block_depth", int(self.block_depth))
-        object.__setattr__(self, "multiplier", _number(self.multiplier, "multiplier", open_low=True))
+        object.__setattr__(self, "multiplier", number(self.multiplier, "multiplier", open_low=True))
         object.__setattr__(self, "mean_subtraction", bool(self.mean_subtraction))
+        object.__setattr__(self, "layer_norm", bool(self.layer_norm))
 
     @property
     def phi(self) -> Nonlinearity:
@@ -90,72 +76,19 @@ class ResNet:
     @property
     def centred(self) -> bool:
         r"""Whether initial blocks have no mean over neurons: by mean subtraction, by form, or because $E\phi = 0$."""
-        return self.form == "pre" or self.mean_subtraction or self.phi.centred
+        return self.form != "post" or self.mean_subtraction or self.phi.centred
 
 
-Rate = float | Sequence[float] | np.ndarray
-"""A learning rate: one number, or one per step."""
-
-
-@dataclass(frozen=True)
-class SGD:
-    r"""Gradient descent with heavy-ball momentum, $\Delta W_t = -\sum_{s<t} \eta_s \frac{1-\beta^{t-s}}{1-\beta}\, g_s$.
-
-    The raw learning rate of a block is $\eta_s L^{\alpha-\gamma}$; those of $U$ and $V$ are $\eta_U n$ and $\eta_V n$.
-    A schedule multiplies the gradient before the momentum sum, $v \leftarrow \beta v + \eta_s g_s$,
-    $W \leftarrow W - v$; PyTorch's `SGD` applies it after the sum, which differs when $\eta_s$ varies and $\beta > 0$.
-
-    Args:
-        lr: $\eta$ of the blocks; a number, or one per step (schedules, warm-up).
-        steps: $T$, the number of updates; a run has $T + 1$ evaluations.
-        input_lr: $\eta_U$, zero keeps $U$ frozen; a number, or one per step.
-        output_lr: $\eta_V$, zero keeps $V$ frozen; a number, or one per step.
-        momentum: $\beta \in [0, 1)$.
+def refuse_layer_norm(model: ResNet, what: str) -> None:
+    """Refuse networks with LayerNorm, which no limit treats.
 
     Raises:
-        ValueError: rates that are negative or not finite, a schedule of another length than `steps`.
-
-    >>> SGD(lr=0.5, steps=3, momentum=0.9).weights(2)
-    array([0.95, 0.5 ])
+        ValueError: with what to do instead.
     """
-
-    lr: Rate
-    steps: int
-    input_lr: Rate = 0.0
-    output_lr: Rate = 0.0
-    momentum: float = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "steps", whole(self.steps, "steps", low=0, high=MOST_STEPS))
-        for name in ("lr", "input_lr", "output_lr"):
-            object.__setattr__(self, name, self._rate(getattr(self, name), name))
-        momentum = _number(self.momentum, "momentum")
-        if momentum >= 1:
-            raise ValueError(f"momentum must be in [0, 1), got {self.momentum!r}")
-        object.__setattr__(self, "momentum", momentum)
-
-    def _rate(self, value: Rate, name: str) -> float | tuple[float, ...]:
-        if isinstance(value, Real) or np.ndim(value) == 0:
-            return _number(value.item() if isinstance(value, np.ndarray) else value, name)
-        try:
-            if np.iscomplexobj(value):
-                raise TypeError
-            numbers = np.asarray(value, float).tolist()
-        except (TypeError, ValueError, OverflowError):
-            raise TypeError(f"{name} must be a number or one per step, got {value!r}") from None
-        rates = tuple(_number(v, f"{name}[{i}]") for i, v in enumerate(numbers))
-        if len(rates) != self.steps:
-            raise ValueError(f"{name} must be one number or one per step ({self.steps}), got {len(rates)} numbers")
-        return rates
-
-    def schedule(self, which: str = "lr") -> Float[np.ndarray, " t"]:
-        """The rate of every step, shape (T,); `which` is "lr", "input_lr" or "output_lr"."""
-        return np.broadcast_to(np.asarray(getattr(self, which), float), (self.steps,))
-
-    def weights(self, t: int, which: str = "lr") -> Float[np.ndarray, " s"]:
-        r"""$\eta_s (1 - \beta^{t-s})/(1-\beta)$ for $s < t$: how much of gradient $s$ is in the parameters at step $t$."""
-        ages = t - np.arange(t)
-        return self.schedule(which)[:t] * (1 - self.momentum**ages) / (1 - self.momentum)
+    if model.layer_norm:
+        raise ValueError(
+            f"{what} treats blocks without LayerNorm, got layer_norm=True: use simulate for finite networks"
+        )
 
 
 def matrix(value: Any, name: str) -> np.ndarray:
@@ -222,6 +155,7 @@ class Problem:
     Raises:
         ValueError, TypeError: a sentence saying what was wanted and what came.
 
+    >>> from limits import SGD
     >>> problem = Problem(ResNet(), Parametrization("1/2", "1/2"), SGD(lr=1.0, steps=4), [[1.0]], [[1.0]])
     >>> problem.n_samples, problem.d_in, problem.d_out
     (1, 1, 1)
@@ -229,7 +163,7 @@ class Problem:
 
     model: ResNet
     parametrization: Parametrization
-    optimizer: SGD
+    optimizer: Optimizer
     inputs: Any
     targets: Any
     loss: str = "mse"
@@ -246,8 +180,10 @@ class Problem:
         )
 
     def __post_init__(self) -> None:
-        for name, kind in (("model", ResNet), ("parametrization", Parametrization), ("optimizer", SGD)):
+        for name, kind in (("model", ResNet), ("parametrization", Parametrization)):
             expect(getattr(self, name), kind, name)
+        if not isinstance(self.optimizer, Optimizer):
+            raise TypeError(f"optimizer must be {', '.join(OPTIMIZERS)}, got {self.optimizer!r}: write SGD(lr=…, steps=…)")
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise ValueError(f"loss must be one of {', '.join(sorted(LOSSES))}, got {self.loss!r}")
         self._set_data()

@@ -8,7 +8,8 @@ from numbers import Integral, Real
 import numpy as np
 from jaxtyping import Float, Int
 
-from limits.problem import Problem, expect
+from limits.problem import Problem
+from limits.validation import expect
 
 KINDS = ("feature", "gradient", "two_depth", "response")
 LARGEST_RECORD = 10**9

@@ -13,10 +13,11 @@ import numpy as np
 import limits
 from limits.losses import accuracy
 from limits.nonlinearity import Nonlinearity, nonlinearity
+from limits.optimizers import OPTIMIZERS
 from limits.parametrization import Parametrization
-from limits.problem import SGD, Problem, ResNet
+from limits.problem import Problem, ResNet
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file format; files of this or an older version are read."""
 
 
@@ -276,7 +277,7 @@ def _problem_header(problem: Problem) -> dict[str, Any]:
     return {
         "model": {**vars(problem.model), "nonlinearity": _name(problem.model.phi)},
         "parametrization": _exponents(problem.parametrization),
-        "optimizer": asdict(problem.optimizer),
+        "optimizer": {"kind": type(problem.optimizer).__name__, **asdict(problem.optimizer)},
         "loss": problem.loss,
     }
 
@@ -288,11 +289,12 @@ def _read_problem(header: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> P
         raise ValueError("of batch_sizes and batch_indices one is missing")
     if sizes is not None and indices is not None:
         batches = np.split(indices, np.cumsum(sizes)[:-1]) if len(sizes) else []
+    optimizer = dict(header["optimizer"])
     exponents: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["parametrization"].items()}
     return Problem(
         ResNet(**header["model"] | {"nonlinearity": _recalled(header["model"]["nonlinearity"])}),
         Parametrization(**exponents),
-        SGD(**header["optimizer"]),
+        OPTIMIZERS[optimizer.pop("kind", "SGD")](**optimizer),
         loss=header["loss"],
         batches=batches,
         **arrays,  # type: ignore[arg-type]

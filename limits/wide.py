@@ -17,11 +17,13 @@ from limits.directions import trained_directions
 from limits.kernels import sample_kernels
 from limits.linear import LinearStates
 from limits.memory import require
-from limits.problem import Problem, whole
+from limits.optimizers import refuse_others
+from limits.problem import Problem, refuse_layer_norm
 from limits.record import Record
 from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, footprint, symmetric
 from limits.training import checked_kernels, evolve
 from limits.trajectory import Interrupted, Trajectory, assemble
+from limits.validation import whole
 
 Progress = Callable[[int, int], None]
 
@@ -32,6 +34,8 @@ def refuse_blocks(problem: Problem, what: str = "recurse") -> None:
     Raises:
         ValueError: with what to do instead.
     """
+    refuse_others(problem.optimizer, what)
+    refuse_layer_norm(problem.model, what)
     if problem.model.block_depth > 1:
         raise ValueError(
             f"{what} treats blocks of one layer, got block_depth={problem.model.block_depth}: linear blocks of k layers at "

@@ -30,8 +30,9 @@ install_import_hook(modules(), "runtime_checks.checked")
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+from limits.optimizers import SGD  # noqa: E402
 from limits.parametrization import DEPTH_MUP, Parametrization  # noqa: E402
-from limits.problem import SGD, Problem, ResNet  # noqa: E402
+from limits.problem import Problem, ResNet  # noqa: E402
 
 XI = np.array([[1.0, 0.4], [-0.5, 1.2], [0.8, -0.9]])
 XI3 = np.array([[1.0, 0.4, 0.3], [-0.5, 1.2, -0.7]])

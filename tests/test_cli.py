@@ -20,8 +20,9 @@ from limits.cli import app, report
 from limits.cli.question import Question
 from limits.data import digits
 from limits.finite import simulate
+from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP
-from limits.problem import SGD, ResNet
+from limits.problem import ResNet
 from limits.record import Record
 from limits.trajectory import Interrupted, Trajectory
 from limits.wide import recurse

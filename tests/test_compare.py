@@ -14,7 +14,7 @@ import limits.compare.rungs
 from limits import DivergedError, NoLimitError, Record, ladder, recurse, simulate, solve
 from limits.compare import Ladder, extrapolate, fit_power_law
 from limits.finite import DivergenceWarning
-from limits.problem import SGD
+from limits.optimizers import SGD
 from limits.trajectory import Interrupted
 
 SMALL = {"widths": (8, 16), "blocks": (2, 4, 8), "finite_blocks": 4, "seeds": 4}

@@ -10,8 +10,9 @@ from conftest import CATALOGUE
 
 from limits import Record, estimate, recurse, simulate, solve
 from limits.cost import BASE, RUNGS, Estimate
+from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP, NEURAL_ODE
-from limits.problem import SGD, Problem, ResNet
+from limits.problem import Problem, ResNet
 
 NOTHING = Record(kinds=())
 BETWEEN = np.linspace(0.01, 0.98, 9).tolist()

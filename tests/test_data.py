@@ -7,8 +7,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from limits.data import _draw, _load_digits, digits, load, minibatches, teacher
+from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP
-from limits.problem import SGD, ResNet
+from limits.problem import ResNet
 
 
 def pose(data, **changes):

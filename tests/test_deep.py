@@ -16,9 +16,10 @@ from scipy.integrate import quad, solve_ivp
 from limits import NoLimitError, Record, ToleranceWarning, recurse, solve
 from limits.deep.gaussian import linear_level
 from limits.directions import trained_directions
+from limits.optimizers import SGD
 from limits.panels import Panels
 from limits.parametrization import DEPTH_MUP, Parametrization
-from limits.problem import SGD, Problem, ResNet
+from limits.problem import Problem, ResNet
 
 NOTHING = Record(kinds=())
 ALL_KINDS = ("feature", "gradient", "two_depth", "response")

@@ -8,8 +8,9 @@ from conftest import CATALOGUE
 from numpy.testing import assert_allclose, assert_array_equal
 
 from limits.directions import directions, trained_directions
+from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP
-from limits.problem import SGD, Problem, ResNet
+from limits.problem import Problem, ResNet
 
 CASES = {
     "full": ((3, 3), 3),

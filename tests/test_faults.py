@@ -16,8 +16,8 @@ import limits.wide
 from limits.deep import flow
 from limits.linear import LinearStates
 from limits.losses import LOSSES
+from limits.optimizers import SGD
 from limits.panels import Panels
-from limits.problem import SGD
 from limits.semiseparable import CausalSystem
 
 WRONG = 1.01

@@ -14,8 +14,9 @@ import limits.finite.ensemble as ensemble
 import limits.finite.library as library
 from limits import DivergedError, Record, Trajectory, recurse
 from limits.finite import DivergenceWarning, simulate
+from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP, NEURAL_ODE, Parametrization
-from limits.problem import SGD, Problem, ResNet
+from limits.problem import Problem, ResNet
 
 LONG = SGD([0.6, 0.2, 0.0, 0.5] * 5, steps=20, input_lr=[0.3, 0.0, 0.0, 0.2] * 5, output_lr=0.1, momentum=0.7)
 EXTRA = {

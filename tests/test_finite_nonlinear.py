@@ -15,8 +15,9 @@ from test_finite import ALL_KINDS, EXTRA, POSITIONS, assert_close, assert_same, 
 from limits import DivergedError, Nonlinearity, Record, Trajectory, UncentredWarning, estimate, ladder, recurse
 from limits.finite import DivergenceWarning, blocks, ensemble, library, network, nonlinear, simulate
 from limits.nonlinearity import nonlinearity
+from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP, NEURAL_ODE, Parametrization
-from limits.problem import SGD, Problem, ResNet
+from limits.problem import Problem, ResNet
 
 pytestmark = pytest.mark.filterwarnings("ignore::limits.UncentredWarning")
 

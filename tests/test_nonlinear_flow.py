@@ -9,8 +9,9 @@ from scipy.integrate import solve_ivp
 from test_deep_nonlinear import ALL, FIELDS, assert_close, one_input, outputs, own_duals
 
 from limits import NoLimitError, Record, solve
+from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP, Parametrization
-from limits.problem import SGD, Problem, ResNet
+from limits.problem import Problem, ResNet
 
 TIGHT = {"method": "DOP853", "rtol": 1e-11, "atol": 1e-12, "dense_output": True}
 

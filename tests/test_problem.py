@@ -9,8 +9,9 @@ from conftest import CATALOGUE, XI, Y2, Y
 from numpy.testing import assert_allclose, assert_array_equal
 
 from limits.losses import LOSSES, accuracy, one_hot
+from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP
-from limits.problem import SGD, Problem, ResNet
+from limits.problem import Problem, ResNet
 
 
 def make(**changes):

@@ -8,8 +8,9 @@ from conftest import CATALOGUE
 from numpy.testing import assert_array_equal
 
 from limits import Record, recurse
+from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP
-from limits.problem import SGD, Problem, ResNet
+from limits.problem import Problem, ResNet
 
 KINDS = ("feature", "gradient", "two_depth", "response")
 

@@ -11,8 +11,9 @@ from scipy.stats import t as student
 
 from limits import Record, recurse, simulate, solve
 from limits.compare import extrapolate, fit_power_law
+from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP
-from limits.problem import SGD, Problem, ResNet
+from limits.problem import Problem, ResNet
 
 NOTHING = Record(kinds=())
 

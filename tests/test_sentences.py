@@ -53,7 +53,7 @@ WRONG = [
     ("ResNet(nonlinearity=np.tanh)", "ValueError", "nonlinearity must be"),
     ("Problem('resnet', DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]])", "TypeError", "model must be a ResNet, got 'resnet'"),
     ("Problem(ResNet(), (1, 0), SGD(1, steps=1), [[1]], [[1]])", "TypeError", "parametrization must be a Parametrization"),
-    ("Problem(ResNet(), DEPTH_MUP, 0.1, [[1]], [[1]])", "TypeError", "optimizer must be a SGD, got 0.1"),
+    ("Problem(ResNet(), DEPTH_MUP, 0.1, [[1]], [[1]])", "TypeError", "optimizer must be SGD, .* got 0.1"),
     ("Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], loss=['mse'])", "(Type|Value)Error", "loss must be one of"),
     ("Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], batches=5)", "(Type|Value)Error", "batches must be"),
     ("Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], batches=[[[0], [0, 0]]])", "ValueError", "batch 0 must be"),

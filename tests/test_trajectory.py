@@ -14,8 +14,9 @@ from numpy.testing import assert_array_equal
 
 import limits
 from limits import FileFormatError, Record, Trajectory, recurse, solve
+from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP, Parametrization
-from limits.problem import SGD, Problem, ResNet
+from limits.problem import Problem, ResNet
 from limits.trajectory import FORMAT, assemble, write_atomically
 
 ALL = Record(positions=(0, 0.5, 1), kinds=("feature", "gradient", "two_depth", "response"))

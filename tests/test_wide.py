@@ -10,8 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from limits import DivergedError, Record, recurse
 from limits.directions import trained_directions
+from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP, Parametrization
-from limits.problem import SGD, Problem, ResNet
+from limits.problem import Problem, ResNet
 
 ALL_KINDS = ("feature", "gradient", "two_depth", "response")
 

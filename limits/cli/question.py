@@ -92,8 +92,9 @@ class Question:
     def problem(self) -> "Problem":
         """What the options ask."""
         from limits.data import minibatches
+        from limits.optimizers import SGD
         from limits.parametrization import Parametrization
-        from limits.problem import SGD, ResNet
+        from limits.problem import ResNet
 
         rates = {name: _rate(getattr(self, name), f"--{name.replace('_', '-')}") for name in ("lr", "input_lr", "output_lr")}
         optimizer = SGD(steps=self.steps, momentum=self.momentum, **rates)

@@ -85,8 +85,8 @@ class Report:
 
 def first_samples(count: int) -> "Record":
     """A record of the feature kernel of the first samples, or of nothing: all samples of a long run would fill the memory."""
-    from limits.problem import whole
     from limits.record import Record
+    from limits.validation import whole
 
     return Record(samples=range(count)) if whole(count, "--kernels", low=0) else Record(kinds=())
 

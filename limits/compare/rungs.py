@@ -11,10 +11,11 @@ from limits.compare.rates import PowerLaw, extrapolate, fit_power_law
 from limits.deep import NoLimitError, UnresolvedError, solve
 from limits.finite import simulate
 from limits.parametrization import Parametrization
-from limits.problem import Problem, whole
+from limits.problem import Problem
 from limits.record import Record
 from limits.training import DivergedError
 from limits.trajectory import Interrupted, Trajectory
+from limits.validation import whole
 from limits.wide import recurse, refuse_blocks
 
 Progress = Callable[[int, int], None]

@@ -17,8 +17,9 @@ from limits.deep.nonlinear_flow import nonlinear_flow_level
 from limits.deep.refine import Level, Refined, Refinement, UnconvergedError, first_panels
 from limits.directions import trained_directions
 from limits.memory import SHARE, available_memory, require
+from limits.optimizers import refuse_others
 from limits.panels import Panels
-from limits.problem import Problem
+from limits.problem import Problem, refuse_layer_norm
 from limits.record import Record
 from limits.regimes import Regime, classify
 from limits.semiseparable import footprint
@@ -190,6 +191,8 @@ def _moving(problem: Problem) -> int:
 def _existing(problem: Problem) -> None:
     """Refuse a problem that has no limit, or one that is not known here."""
     model = problem.model
+    refuse_others(problem.optimizer, "solve")
+    refuse_layer_norm(model, "solve")
     k = model.block_depth
     alpha, gammas, betas = problem.parametrization.layers(k)
     regime = classify(problem.parametrization, block_depth=k, centred=model.centred)

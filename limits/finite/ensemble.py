@@ -19,12 +19,13 @@ from limits.finite.linear import LinearTraining
 from limits.finite.network import Draw, Networks, draw
 from limits.finite.nonlinear import ROWS_AT_ONCE, NonlinearTraining
 from limits.finite.observer import Observation, Observer
-from limits.problem import Problem, whole
+from limits.problem import Problem
 from limits.record import Record
 from limits.regimes import classify
 from limits.semiseparable import BACKWARD, FORWARD
 from limits.training import LARGEST_OUTPUT, DivergedError
 from limits.trajectory import Interrupted, Trajectory, assemble
+from limits.validation import whole
 
 Progress = Callable[[int, int], None]
 SHARE_OF_MEMORY = 0.8

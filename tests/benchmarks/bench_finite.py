@@ -35,8 +35,9 @@ from limits.finite.library import open_library  # noqa: E402
 from limits.finite.linear import LinearTraining  # noqa: E402
 from limits.finite.network import Networks  # noqa: E402
 from limits.finite.nonlinear import NonlinearTraining  # noqa: E402
+from limits.optimizers import SGD  # noqa: E402
 from limits.parametrization import DEPTH_MUP  # noqa: E402
-from limits.problem import SGD, Problem, ResNet  # noqa: E402
+from limits.problem import Problem, ResNet  # noqa: E402
 from limits.semiseparable import BACKWARD, FORWARD  # noqa: E402
 
 REPETITIONS = 5

@@ -1,0 +1,62 @@
+"""Numbers that users give: checked, and refused with a sentence."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+import numpy as np
+
+Rate = float | Sequence[float] | np.ndarray
+"""A learning rate: one number, or one per step."""
+
+
+def expect(value: object, kind: type, name: str) -> None:
+    """Raise a sentence unless `value` is of the wanted kind."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
+
+
+def number(value: object, name: str, *, low: float = 0.0, open_low: bool = False) -> float:
+    """Return `value` as a finite float of at least `low`, or raise a sentence."""
+    sign = ">" if open_low else ">="
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number {sign} {low:g}, got {value!r}")
+    try:
+        found = float(value)
+    except OverflowError:
+        found = float("inf")
+    if not np.isfinite(found) or found < low or (open_low and found == low):
+        raise ValueError(f"{name} must be finite and {sign} {low:g}, got {value!r}")
+    return found
+
+
+def share(value: object, name: str) -> float:
+    """Return `value` as a float in [0, 1), or raise a sentence."""
+    found = number(value, name)
+    if found >= 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value!r}")
+    return found
+
+
+def whole(value: object, name: str, *, low: int = 1, high: int = 10**9) -> int:
+    """Return `value` as an int from low to high, or raise a sentence."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < low:
+        raise ValueError(f"{name} must be a whole number >= {low}, got {value!r}")
+    if int(value) > high:
+        raise ValueError(f"{name} must be at most {high}, got {value!r}")
+    return int(value)
+
+
+def rate(value: Rate, name: str, steps: int) -> float | tuple[float, ...]:
+    """A learning rate as a float, or as one float per step, or a sentence."""
+    if isinstance(value, Real) or np.ndim(value) == 0:
+        return number(value.item() if isinstance(value, np.ndarray) else value, name)
+    try:
+        if np.iscomplexobj(value):
+            raise TypeError
+        numbers = np.asarray(value, float).tolist()
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name} must be a number or one per step, got {value!r}") from None
+    rates = tuple(number(v, f"{name}[{i}]") for i, v in enumerate(numbers))
+    if len(rates) != steps:
+        raise ValueError(f"{name} must be one number or one per step ({steps}), got {len(rates)} numbers")
+    return rates
