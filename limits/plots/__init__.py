@@ -1,0 +1,30 @@
+"""Pictures, drawn on axes the caller owns; `comparison` and `phases` make whole figures."""
+
+from limits.plots.depth import feature_kernel, increments, kernel_map
+from limits.plots.diversity import COMMON, gradient_diversity
+from limits.plots.regimes import BOX, NAMED, SHADES, UNFAITHFUL, phase_diagram, phases
+from limits.plots.rungs import comparison, depth_rate, losses, outputs, rate, width_rate
+from limits.plots.style import DEEP, FINITE, WIDE
+
+__all__ = [
+    "BOX",
+    "COMMON",
+    "DEEP",
+    "FINITE",
+    "NAMED",
+    "SHADES",
+    "UNFAITHFUL",
+    "WIDE",
+    "comparison",
+    "depth_rate",
+    "feature_kernel",
+    "gradient_diversity",
+    "increments",
+    "kernel_map",
+    "losses",
+    "outputs",
+    "phase_diagram",
+    "phases",
+    "rate",
+    "width_rate",
+]

@@ -1,0 +1,145 @@
+"""A ladder: what training does on each rung, and how fast one rung approaches the next."""
+
+from typing import Any
+
+import numpy as np
+
+from limits.compare import Ladder, PowerLaw
+from limits.plots.depth import feature_kernel, kernel_map
+from limits.plots.style import DEEP, FINITE, WIDE, blank, few, legend, shades
+from limits.trajectory import Trajectory
+
+
+def losses(axes: Any, ladder: Ladder) -> Any:
+    """Training loss against step on every rung: thick line the limit, thin lines finite sizes, shading the seeds' spread."""
+    steps = np.arange(ladder.problem.steps + 1)
+    for (n, run), shade in zip(sorted(ladder.finite.items()), shades(len(ladder.finite)), strict=True):
+        label = f"finite, n = {n}, L = {ladder.finite_blocks}"
+        axes.plot(steps, run.losses, color=FINITE, alpha=shade, lw=1.2, marker="o", ms=3, label=label)
+        if run.samples is not None and run.samples.shape[0] > 1 and n == max(ladder.finite):
+            low, high = np.quantile(_seed_losses(run), [0.1, 0.9], axis=0)
+            axes.fill_between(steps, low, high, color=FINITE, alpha=0.15, lw=0, label=f"80 % of the seeds at n = {n}")
+    chosen = sorted({*few(sorted(ladder.wide), 3), ladder.finite_blocks} & set(ladder.wide))
+    for L, shade in zip(chosen, shades(len(chosen)), strict=True):
+        axes.plot(steps, ladder.wide[L].losses, color=WIDE, alpha=shade, lw=1.4, label=f"wide, n = ∞, L = {L}")
+    if ladder.deep is not None:
+        axes.plot(steps, ladder.deep.losses, color=DEEP, lw=2.2, ls="--", label="deep, n = L = ∞")
+    axes.set(xlabel="step", ylabel="training loss", title="What training does on each rung")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    legend(axes, fontsize=7)
+    return axes
+
+
+def _seed_losses(run: Trajectory) -> np.ndarray:
+    p = run.problem
+    kept = run.samples[run.diverged < 0][:, :, : p.n_samples]  # type: ignore[index]
+    return p.loss_function.value(kept, p.targets).mean(-1)
+
+
+def outputs(axes: Any, ladder: Ladder, samples: int = 3) -> Any:
+    """Outputs of a few samples against step: the limit, infinite width at the networks' depth, and the widest networks."""
+    steps = np.arange(ladder.problem.steps + 1)
+    names: dict[str, Any] = {}
+    widest = max(ladder.finite, default=None)
+    for i in range(min(samples, len(ladder.problem.evaluated))):
+        if widest is not None:
+            run = ladder.finite[widest]
+            half = np.nan_to_num(run.error[:, i, 0]) * 1.96
+            style = {"color": FINITE, "fmt": "o", "ms": 3.5, "lw": 1, "capsize": 2}
+            names["finite, mean ± 95 %"] = axes.errorbar(steps, run.outputs[:, i, 0], yerr=half, **style)
+        if ladder.finite_blocks in ladder.wide:
+            (names[f"wide, L = {ladder.finite_blocks}"],) = axes.plot(
+                steps, ladder.wide[ladder.finite_blocks].outputs[:, i, 0], color=WIDE, lw=1.4
+            )
+        if ladder.deep is not None:
+            (names["deep"],) = axes.plot(steps, ladder.deep.outputs[:, i, 0], color=DEEP, lw=1.6, ls="--")
+    title = f"Outputs of {min(samples, len(ladder.problem.evaluated))} samples"
+    axes.set(xlabel="step", ylabel="output $f$", title=title + (f" (n = {widest}, L = {ladder.finite_blocks})" if widest else ""))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    if names:
+        axes.legend(names.values(), names.keys(), fontsize=7, frameon=False)
+    return axes
+
+
+def rate(
+    axes: Any, law: PowerLaw | None, sizes: Any, errors: Any, spread: Any, *, name: str, expected: float | None, color: str
+) -> Any:
+    """Errors against size on logarithmic axes, with the fitted line, its exponent, and the expected slope if there is one."""
+    sizes, errors = np.asarray(sizes, float), np.asarray(errors, float)
+    if not np.any(errors > 0):
+        return blank(axes, "", "the error is zero at every size")
+    axes.errorbar(sizes, errors, yerr=1.96 * np.asarray(spread, float), fmt="o", color=color, ms=5, capsize=3, zorder=3)
+    if law is not None:
+        span = np.array([sizes.min(), sizes.max()])
+        label = f"fit: {name}$^{{{law.exponent:.3f}}}$" + (f" ± {law.exponent_error:.3f}" if np.all(law.spread > 0) else "")
+        axes.plot(span, law(span), color=color, lw=1.2, label=label)
+        if expected is not None:
+            guide = law(span[-1]) * (span / span[-1]) ** expected * 0.5
+            axes.plot(span, guide, color="0.6", lw=1, ls=":", label=f"slope {expected:g}")
+    axes.set(xscale="log", yscale="log")
+    axes.set_xticks(sizes, [f"{s:g}" for s in sizes])
+    axes.set_xticks([], minor=True)
+    axes.grid(alpha=0.25, which="major")
+    legend(axes, fontsize=8)
+    return axes
+
+
+def depth_rate(axes: Any, ladder: Ladder) -> Any:
+    """Distance of infinite width at L blocks from infinite depth."""
+    errors = ladder.depth_errors()
+    if not errors:
+        return blank(axes, "wide → deep", _no_limit(ladder) if ladder.deep is None else "no infinite width was computed")
+    law, values = ladder.depth_law(), list(errors.values())
+    rate(axes, law, list(errors), values, 0.0, name="L", expected=ladder.depth_order, color=WIDE)
+    axes.set(xlabel="blocks L", ylabel="rms error of outputs", title="wide → deep (n = ∞)")
+    return axes
+
+
+def width_rate(axes: Any, ladder: Ladder) -> Any:
+    """Distance of single finite networks from infinite width, with 95 % intervals over seeds."""
+    errors = ladder.width_errors()
+    if not errors:
+        missing = f"infinite width was not computed at L = {ladder.finite_blocks}" if ladder.finite else "no network was trained"
+        return blank(axes, "finite → wide", missing)
+    values, spread = zip(*errors.values(), strict=True)
+    rate(axes, ladder.width_law(), list(errors), values, spread, name="n", expected=-0.5, color=FINITE)
+    title = f"finite → wide (L = {ladder.finite_blocks})"
+    axes.set(xlabel="width n", ylabel="rms error of one network", title=title)
+    return axes
+
+
+def _no_limit(ladder: Ladder) -> str:
+    return ladder.no_limit or ladder.failed.get("deep") or "the limit was not computed"
+
+
+def comparison(ladder: Ladder) -> Any:
+    """One figure: losses, outputs, both rates, and the feature kernel over depth and training.
+
+    Returns:
+        A `matplotlib.figure.Figure`; save it with `figure.savefig(path)`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 3)
+    losses(axes[0, 0], ladder)
+    width_rate(axes[0, 1], ladder)
+    depth_rate(axes[0, 2], ladder)
+    outputs(axes[1, 0], ladder)
+    if ladder.deep is not None and ladder.deep.feature_kernel is not None:
+        feature_kernel(axes[1, 1], ladder.deep)
+        kernel_map(axes[1, 2], ladder.deep)
+        axes[1, 2].set_title(f"{axes[1, 2].get_title()} (deep)")
+    else:
+        for axis in axes[1, 1:]:
+            missing = _no_limit(ladder) if ladder.deep is None else "it was not recorded"
+            blank(axis, "Feature kernel of the limit", missing)
+    exponents = ladder.problem.parametrization
+    partial = " (partial)" if ladder.partial else ""
+    figure.suptitle(
+        f"Deep linear residual network, α = {exponents.alpha}, γ = {exponents.gamma}: one problem, three rungs{partial}"
+    )
+    return figure
