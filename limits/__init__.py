@@ -26,12 +26,18 @@ if TYPE_CHECKING:
     from limits.desiderata import Impossible as Impossible
     from limits.desiderata import design as design
     from limits.finite import DivergenceWarning as DivergenceWarning
+    from limits.finite import Grid as Grid
     from limits.finite import UncentredWarning as UncentredWarning
+    from limits.finite import grid as grid
     from limits.finite import simulate as simulate
     from limits.lazy import nngp as nngp
     from limits.lazy import ntk as ntk
     from limits.nonlinearity import Nonlinearity as Nonlinearity
     from limits.optimizers import SGD as SGD
+    from limits.optimizers import Adam as Adam
+    from limits.optimizers import AdamW as AdamW
+    from limits.optimizers import Muon as Muon
+    from limits.optimizers import SignSGD as SignSGD
     from limits.parametrization import (
         COMPLETEP as COMPLETEP,
     )
@@ -75,12 +81,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Adam": "optimizers",
+    "AdamW": "optimizers",
+    "Muon": "optimizers",
+    "SignSGD": "optimizers",
     "COMPLETEP": "parametrization",
     "DEPTH_MUP": "parametrization",
     "DivergedError": "training",
     "DivergenceWarning": "finite",
     "Feasible": "desiderata",
     "FileFormatError": "trajectory",
+    "Grid": "finite",
     "Impossible": "desiderata",
     "Interrupted": "trajectory",
     "NEURAL_ODE": "parametrization",
@@ -102,6 +113,7 @@ _HOMES = {
     "decode": "recipes",
     "design": "desiderata",
     "estimate": "cost",
+    "grid": "finite",
     "ladder": "compare",
     "nngp": "lazy",
     "ntk": "lazy",
@@ -118,12 +130,16 @@ __all__ = [
     "DEPTH_MUP",
     "NEURAL_ODE",
     "SGD",
+    "Adam",
+    "AdamW",
     "DivergedError",
     "DivergenceWarning",
     "Feasible",
     "FileFormatError",
+    "Grid",
     "Impossible",
     "Interrupted",
+    "Muon",
     "NoLimitError",
     "Nonlinearity",
     "Parametrization",
@@ -132,6 +148,7 @@ __all__ = [
     "Record",
     "Regime",
     "ResNet",
+    "SignSGD",
     "ToleranceWarning",
     "Trajectory",
     "UncentredWarning",
@@ -142,6 +159,7 @@ __all__ = [
     "decode",
     "design",
     "estimate",
+    "grid",
     "ladder",
     "nngp",
     "ntk",

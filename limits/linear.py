@@ -69,7 +69,7 @@ class LinearStates:
 
     def _weighted(self, t: int, which: str) -> Array:
         """M of every finished step, times what momentum and schedule make of it at step t, shape (steps, d, r)."""
-        shares = self.problem.optimizer.weights(t, which)[: len(self.steps)]
+        shares = self.problem.sgd.weights(t, which)[: len(self.steps)]
         return shares[:, None, None] * np.array(self.steps).reshape(-1, self.d, self.r)
 
     def _read_in(self, t: int) -> Array:

@@ -27,7 +27,7 @@ MOST_STEPS = 10**6
 
 @dataclass(frozen=True)
 class Optimizer:
-    """What all optimizers have: rates, one number or one per step, and the number of steps."""
+    """What all optimizers have: rates, one number or one per step, the number of steps, and a weight decay."""
 
     lr: Rate
     steps: int
@@ -38,6 +38,11 @@ class Optimizer:
         self._set("steps", whole(self.steps, "steps", low=0, high=MOST_STEPS))
         for name in ("lr", "input_lr", "output_lr"):
             self._set(name, rate(getattr(self, name), name, self.steps))
+
+    @property
+    def weight_decay(self) -> float:
+        """Lambda; none, unless an optimizer has one."""
+        return 0.0
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -71,7 +76,7 @@ class SGD(Optimizer):
     """
 
     momentum: float = 0.0
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,11 +115,6 @@ class Adam(Optimizer):
             self._set(name, share(getattr(self, name), name))
         self._set("eps", number(self.eps, "eps"))
 
-    @property
-    def weight_decay(self) -> float:
-        """None: that of `AdamW`."""
-        return 0.0
-
 
 @dataclass(frozen=True)
 class AdamW(Adam):
@@ -149,7 +149,7 @@ class SignSGD(Optimizer):
     """
 
     momentum: float = 0.0
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -179,7 +179,7 @@ class Muon(Optimizer):
     momentum: float = 0.95
     nesterov: bool = True
     iterations: int = 5
-    weight_decay: float = 0.0
+    weight_decay: float = 0.0  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from limits.losses import LOSSES, Loss, one_hot
 from limits.nonlinearity import Nonlinearity, nonlinearity
-from limits.optimizers import OPTIMIZERS, Optimizer
+from limits.optimizers import OPTIMIZERS, SGD, Optimizer, refuse_others
 from limits.parametrization import Parametrization, whole_depth
 from limits.validation import expect, number
 
@@ -86,9 +86,7 @@ def refuse_layer_norm(model: ResNet, what: str) -> None:
         ValueError: with what to do instead.
     """
     if model.layer_norm:
-        raise ValueError(
-            f"{what} treats blocks without LayerNorm, got layer_norm=True: use simulate for finite networks"
-        )
+        raise ValueError(f"{what} treats blocks without LayerNorm, got layer_norm=True: use simulate for finite networks")
 
 
 def matrix(value: Any, name: str) -> np.ndarray:
@@ -251,6 +249,11 @@ class Problem:
     def steps(self) -> int:
         """T, the number of updates."""
         return self.optimizer.steps
+
+    @property
+    def sgd(self) -> SGD:
+        """The optimizer, of what is trained by `SGD` without weight decay; others are refused."""
+        return refuse_others(self.optimizer, "this")
 
     @property
     def loss_function(self) -> Loss:

@@ -10,8 +10,10 @@ import pytest
 from conftest import CATALOGUE, XI, XI3, Y2, Y
 from numpy.testing import assert_allclose, assert_array_equal
 
+import limits.finite.engines as engines
 import limits.finite.ensemble as ensemble
 import limits.finite.library as library
+import limits.finite.network as network
 from limits import DivergedError, Record, Trajectory, recurse
 from limits.finite import DivergenceWarning, simulate
 from limits.optimizers import SGD
@@ -134,7 +136,7 @@ def test_a_graphics_processor_trains_the_same_networks(torch):
 def test_absorbed_updates_are_the_pending_ones(problem, rows, monkeypatch):
     """One row is the textbook: every matrix (and velocity) is rewritten at every step."""
     pending = run(problem, seeds=2, record=Record(kinds=ALL_KINDS))
-    monkeypatch.setattr(ensemble, "capacity", lambda updates, rank, width, momentum: max(rank, rows))
+    monkeypatch.setattr(engines, "capacity", lambda updates, rank, width, momentum: max(rank, rows))
     assert_same(run(problem, seeds=2, record=Record(kinds=ALL_KINDS)), pending)
 
 
@@ -184,12 +186,12 @@ def test_probes_do_not_change_training():
 @pytest.mark.parametrize("name", ["both", "inputs"])
 def test_rotated_inputs_with_rotated_weights_are_the_same(name, rng, monkeypatch):
     """U xi = (U R^T)(R xi)."""
-    problem, draw = PROBLEMS[name], ensemble.draw
+    problem, draw = PROBLEMS[name], engines.draw
     here = run(problem, seeds=2)
     rotation = np.linalg.qr(rng.standard_normal((problem.d_in, problem.d_in)))[0]
     rotated = replace(problem, inputs=problem.inputs @ rotation.T, probes=problem.probes @ rotation.T)
     monkeypatch.setattr(
-        ensemble,
+        engines,
         "draw",
         lambda threads, p, basis, **sizes: draw(threads, p, replace(basis, basis=rotation.T @ basis.basis), **sizes),
     )
@@ -315,7 +317,7 @@ def test_an_interruption_before_the_first_evaluation_keeps_nothing(monkeypatch):
     def interrupted(self):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ensemble.Draw, "wait", interrupted)
+    monkeypatch.setattr(network.Draw, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         run(PROBLEMS["single"], seeds=2)
     assert not hasattr(caught.value, "partial")
@@ -331,10 +333,10 @@ def test_an_interruption_before_the_first_evaluation_keeps_nothing(monkeypatch):
         ({"blocks": -3}, "blocks must be a whole number >= 1, got -3"),
         ({"seeds": 0}, "seeds must be a whole number >= 1, got 0"),
         ({"seed": -1}, "seed must be a whole number >= 0, got -1"),
-        ({"block_width": 8}, "block_width is for blocks of two layers, got 8"),
+        ({"block_width": 8}, "block_width is for blocks of several layers, got 8"),
         ({"backend": "jax"}, "backend must be one of numpy, torch, got 'jax'"),
-        ({"dtype": "float16"}, "dtype must be one of float32, float64, got 'float16': its three digits"),
-        ({"dtype": "double"}, "dtype must be one of float32, float64, got 'double'"),
+        ({"dtype": "float16"}, "dtype must be one of float32, float64, bfloat16, got 'float16': its range"),
+        ({"dtype": "double"}, "dtype must be one of float32, float64, bfloat16, got 'double'"),
         ({"device": "cuda"}, "backend 'numpy' computes on the CPU, got device 'cuda': use backend='torch'"),
         ({"record": Record(kinds=("feature", "response"))}, "response .* cannot be measured .* ask recurse or solve"),
         ({"record": Record(positions=np.linspace(0, 1, 10**4).tolist(), kinds=("two_depth",))}, "keep fewer samples"),

@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from test_finite import ALL_KINDS, EXTRA, POSITIONS, assert_close, assert_same, assert_some_diverged, run
 
 from limits import DivergedError, Nonlinearity, Record, Trajectory, UncentredWarning, estimate, ladder, recurse
-from limits.finite import DivergenceWarning, blocks, ensemble, library, network, nonlinear, simulate
+from limits.finite import DivergenceWarning, blocks, engines, ensemble, library, network, nonlinear, simulate
 from limits.nonlinearity import nonlinearity
 from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP, NEURAL_ODE, Parametrization
@@ -124,9 +124,9 @@ def test_absorbed_updates_are_the_pending_ones(sgd, form, rows, monkeypatch):
     """At once, after so many rows, and (but for momentum and many steps) never."""
     problem = Problem(ResNet("tanh", form=form), DEPTH_MUP, sgd, XI, Y2, batches=BATCHES * 5)
     at_once = run(problem, seeds=2, record=EVERYTHING)
-    monkeypatch.setattr(ensemble, "pays_to_absorb", lambda sent, width: False)
+    monkeypatch.setattr(engines, "pays_to_absorb", lambda sent, width: False)
     assert_same(run(problem, seeds=2, record=EVERYTHING), at_once)
-    monkeypatch.setattr(ensemble, "capacity", lambda updates, rank, width, momentum: max(rank, rows))
+    monkeypatch.setattr(engines, "capacity", lambda updates, rank, width, momentum: max(rank, rows))
     assert_same(run(problem, seeds=2, record=EVERYTHING), at_once)
 
 
@@ -344,7 +344,7 @@ def wrong_slope(monkeypatch):
 
 
 def wrong_pending(monkeypatch):
-    monkeypatch.setattr(ensemble, "pays_to_absorb", lambda sent, width: False)
+    monkeypatch.setattr(engines, "pays_to_absorb", lambda sent, width: False)
     more(blocks.Blocks, "_updated")(monkeypatch)
 
 
@@ -401,10 +401,9 @@ def test_other_rungs_refuse_nonlinear_blocks():
         ladder(problem)
 
 
-@pytest.mark.parametrize("ask", [lambda p: simulate(p, width=4, blocks=2), lambda p: recurse(p, blocks=2)])
-def test_blocks_of_two_layers_are_refused(ask):
+def test_recurse_refuses_blocks_of_two_layers():
     with pytest.raises(ValueError, match="blocks of one layer, got block_depth=2"):
-        ask(Problem(ResNet(block_depth=2), DEPTH_MUP, SGD(0.5, steps=2), XI, Y))
+        recurse(Problem(ResNet(block_depth=2), DEPTH_MUP, SGD(0.5, steps=2), XI, Y), blocks=2)
 
 
 @pytest.mark.parametrize("phi", ["relu", 0.5 * nonlinearity("relu") - nonlinearity("tanh")])

@@ -25,6 +25,7 @@ NO_EXAMPLE = {
     "compare.Ladder": "what `ladder` gives; its example shows it",
     "compare.PowerLaw": "what `fit_power_law` gives; its example shows it",
     "compare.Unanswered": "an answer on its way between processes",
+    "Grid": "what `grid` gives; its example shows it",
     "cost.Estimate": "what `estimate` gives; its example shows it",
     "diversity.Diversity": "what `rank` gives; its example shows it",
     "data.load": "reads a file of the user; tests/test_data.py",

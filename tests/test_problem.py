@@ -216,7 +216,7 @@ def test_bad_optimizers_are_refused(arguments, sentence):
     [
         ({"nonlinearity": "rule"}, "nonlinearity must be a Nonlinearity or a sum of linear, relu, .*, got 'rule'"),
         ({"block_depth": 0}, "block_depth must be a whole number between 1 and 12, got 0"),
-        ({"form": "mlp"}, "form must be 'post' or 'pre', got 'mlp'"),
+        ({"form": "mlp"}, "a block of form .mlp. has two layers, got block_depth=1"),
         ({"multiplier": 0.0}, "multiplier must be finite and > 0, got 0.0"),
         ({"multiplier": -1.0}, "multiplier must be finite and > 0"),
         ({"multiplier": float("inf")}, "multiplier must be finite"),

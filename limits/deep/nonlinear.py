@@ -202,7 +202,7 @@ class NonlinearStates:
 
     def _weights(self, t: int, which: str) -> Array:
         """What momentum and schedule make of every finished gradient at step t, shape (backward,)."""
-        return self.problem.optimizer.weights(t, which)[self.step_of]
+        return self.problem.sgd.weights(t, which)[self.step_of]
 
     def _read_in(self, t: int) -> Array:
         rows = np.zeros((self.system.r, self.system.size))

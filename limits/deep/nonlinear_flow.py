@@ -63,7 +63,7 @@ class FlowStates:
         self.tails = np.zeros(panels.count)
 
     def _weights(self, t: int, which: str = "lr") -> Array:
-        return self.problem.optimizer.weights(t, which)[self.step]
+        return self.problem.sgd.weights(t, which)[self.step]
 
     def _dual(self, x: Array, at: slice, order: int) -> tuple[Dual, Array]:
         """Dual kernel of some features with the trained ones, and their covariance."""

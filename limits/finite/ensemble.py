@@ -4,7 +4,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -12,17 +12,12 @@ from typing import Any
 import numpy as np
 
 import limits
-from limits.directions import directions
-from limits.finite.blocks import Blocks, capacity, pays_to_absorb
+from limits.finite.engines import engine
 from limits.finite.library import Library, open_library, processors
-from limits.finite.linear import LinearTraining
-from limits.finite.network import Draw, Networks, draw
-from limits.finite.nonlinear import ROWS_AT_ONCE, NonlinearTraining
 from limits.finite.observer import Observation, Observer
 from limits.problem import Problem
 from limits.record import Record
 from limits.regimes import classify
-from limits.semiseparable import BACKWARD, FORWARD
 from limits.training import LARGEST_OUTPUT, DivergedError
 from limits.trajectory import Interrupted, Trajectory, assemble
 from limits.validation import whole
@@ -114,10 +109,10 @@ def simulate(
     sizes = {"width": whole(width, "width"), "blocks": whole(blocks, "blocks"), "seeds": whole(seeds, "seeds")}
     whole(seed, "seed", low=0)
     record = Record.of(record, problem)
-    _refuse(problem, record, block_width)
-    _warn_of_means(problem)
+    inner = _refuse(problem, record, block_width)
+    warn_of_means(problem)
     library = open_library(backend, device, dtype)
-    runs = _Runs(problem, record, library, sizes["width"], sizes["blocks"], int(seed))
+    runs = _Runs(problem, record, library, sizes["width"], sizes["blocks"], int(seed), inner)
     meta = {"rung": "finite", **sizes, "seed": int(seed), "backend": backend, "dtype": dtype, "version": limits.__version__}
     try:
         runs.train(sizes["seeds"], progress or (lambda done, total: None))
@@ -145,31 +140,35 @@ def simulation_footprint(
     return one * side_by_side + 8 * seeds * (problem.steps + 1) * len(problem.evaluated) * problem.d_out
 
 
-def _refuse(problem: Problem, record: Record, block_width: int | None) -> None:
-    if problem.model.block_depth > 1:
-        raise ValueError(
-            f"simulate trains blocks of one layer, got block_depth={problem.model.block_depth}: linear blocks of k layers at "
-            "alpha = gamma_i = 1/2 tend to those of one layer with k times the learning rate"
-        )
-    if block_width is not None:
-        raise ValueError(f"block_width is for blocks of two layers, got {block_width!r} for block_depth=1: leave it out")
+def checked_block_width(problem: Problem, block_width: int | None) -> int | None:
+    """The width inside a block, or a sentence."""
+    problem.parametrization.layers(problem.model.block_depth)
+    if block_width is not None and problem.model.block_depth == 1:
+        raise ValueError(f"block_width is for blocks of several layers, got {block_width!r} for block_depth=1: leave it out")
+    return None if block_width is None else whole(block_width, "block_width")
+
+
+def _refuse(problem: Problem, record: Record, block_width: int | None) -> int | None:
+    inner = checked_block_width(problem, block_width)
     if "response" in record.kinds:
         raise ValueError(
             "the response (TP6's Gamma) is a derivative of the limit and cannot be measured in a finite network, got "
             f"kinds={record.kinds!r}: ask recurse or solve for it"
         )
+    return inner
 
 
-def _warn_of_means(problem: Problem) -> None:
+def warn_of_means(problem: Problem) -> None:
     """Say so where only the mean of the blocks makes the initialization unstable."""
     model, parametrization = problem.model, problem.parametrization
-    if model.centred or classify(parametrization).name == "unstable at initialization":
+    depth = model.block_depth
+    if model.centred or classify(parametrization, block_depth=depth).name == "unstable at initialization":
         return
-    alpha, _, beta = parametrization.single()
-    if not classify(parametrization, centred=False).stable_at_initialization:
+    alpha, _, betas = parametrization.layers(depth)
+    if not classify(parametrization, block_depth=depth, centred=False).stable_at_initialization:
         warnings.warn(
-            f"{model.phi.name} without mean subtraction has a mean: initial features grow like L^({1 - alpha - beta}) with the "
-            "number of blocks [D1.3]; set mean_subtraction=True, or raise alpha to 1",
+            f"{model.phi.name} without mean subtraction has a mean: initial features grow like L^({1 - alpha - sum(betas)}) with "
+            "the number of blocks [D1.3]; set mean_subtraction=True, or raise alpha to 1",
             UncentredWarning,
             stacklevel=3,
         )
@@ -178,17 +177,20 @@ def _warn_of_means(problem: Problem) -> None:
 class _Runs:
     """The seeds trained so far, and how the others will be."""
 
-    def __init__(self, problem: Problem, record: Record, library: Library, width: int, blocks: int, seed: int) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        record: Record,
+        library: Library,
+        width: int,
+        blocks: int,
+        seed: int,
+        block_width: int | None = None,
+    ) -> None:
         self.problem, self.library, self.width, self.blocks, self.seed = problem, library, width, blocks, seed
-        self.basis = directions(problem.evaluated, problem.evaluated)
-        self.linear, self.momentum = problem.model.phi.linear, problem.optimizer.momentum
-        self.observer = Observer(problem, record, blocks, self.basis.coordinates if self.linear else None)
-        self.training = LinearTraining if self.linear else NonlinearTraining
-        rows = self.training.update_rows(problem, self.basis)
-        updates, rank = int(rows.sum()), int(rows.max(initial=0))
-        self.eager = not self.linear and pays_to_absorb(rank + len(problem.evaluated), width)
-        self.capacity = rank if self.eager else capacity(updates, rank, width, self.momentum)
-        self.velocity = self.momentum > 0 and updates > 0 and (self.eager or updates > self.capacity)
+        self.block_width = block_width
+        self.engine = engine(problem, library, width, blocks, block_width)
+        self.observer = Observer(problem, record, blocks, self.engine.coordinates)
         self.pending: list[Any] = []
         self.outputs: list[np.ndarray] = []
         self.diverged: list[int] = []
@@ -201,7 +203,7 @@ class _Runs:
         threads = ThreadPoolExecutor(processors())
         try:
             for batch in batches:
-                begun.extend(self._draw(threads, next_one) for next_one in islice(rest, 1 + ahead - len(begun)))
+                begun.extend(self.engine.draw(threads, self.seed, next_one) for next_one in islice(rest, 1 + ahead - len(begun)))
                 for t in self._train_batch(begun.popleft().wait()):
                     progress(batch.start * evaluations + len(batch) * (t + 1), seeds * evaluations)
         finally:
@@ -223,20 +225,14 @@ class _Runs:
         return batches, max(0, min(-(-processors() // size), fits // size - 1))
 
     def bytes_per_seed(self) -> int:
-        n = self.width
-        weights = self.blocks * n * (n * (1 + self.velocity) + 2 * self.capacity)
-        rows = 0 if self.linear else ROWS_AT_ONCE * len(self.problem.evaluated) * n
-        return self.library.itemsize * (weights + rows + self.observer.numbers_per_seed(n)) + 8 * n * n
+        numbers = self.engine.numbers_per_seed() + self.observer.numbers_per_seed(self.width)
+        return self.library.itemsize * numbers + 8 * self.width**2
 
-    def _draw(self, threads: Executor, seeds: range) -> Draw:
-        sizes = {"width": self.width, "blocks": self.blocks}
-        return draw(threads, self.problem, self.basis, **sizes, seed=self.seed, seeds=seeds, dtype=self.library.dtype)
-
-    def _train_batch(self, drawn: Draw) -> Iterator[int]:
+    def _train_batch(self, drawn: Any) -> Iterator[int]:
         """Train side by side; yields the evaluations as they are done, the last when the batch is counted in."""
-        T, seeds = self.problem.steps, len(drawn.x)
+        T, seeds = self.problem.steps, len(drawn)
         observation = Observation(self.observer, self.library, seeds, self.width)
-        training = self.training(self.problem, self._networks(drawn), self.basis.coordinates, observation.watch)
+        training = self.engine.training(drawn, observation.watch)
         self.pending = []
         for t in range(T + 1):
             with np.errstate(all="ignore"):
@@ -250,17 +246,11 @@ class _Runs:
     def begun(self) -> "_Runs":
         """The evaluations that the batch under way has finished, as runs of fewer steps, without kernels."""
         problem = self.problem.prefix(max(0, len(self.pending) - 1))
-        begun = _Runs(problem, Record(kinds=()), self.library, self.width, self.blocks, self.seed)
+        begun = _Runs(problem, Record(kinds=()), self.library, self.width, self.blocks, self.seed, self.block_width)
         if self.pending:
             outputs = self.library.get(self.library.xp.stack(self.pending, axis=1))
             begun._count_in(outputs, Observation(begun.observer, self.library, len(outputs), self.width))
         return begun
-
-    def _networks(self, drawn: Draw) -> Networks:
-        put = self.library.put
-        weights, how = put(drawn.weights), {"momentum": self.momentum, "eager": self.eager}
-        blocks = Blocks(self.library, weights, capacity=self.capacity, **how)
-        return Networks(self.library, {FORWARD: put(drawn.x), BACKWARD: put(drawn.v)}, blocks)
 
     def _count_in(self, outputs: np.ndarray, observation: Observation) -> None:
         """Add a batch of finished seeds; those that diverged add their outputs up to there, and no kernels."""

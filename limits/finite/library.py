@@ -11,7 +11,7 @@ from limits.memory import available_memory
 
 Array = Any
 BACKENDS = ("numpy", "torch")
-DTYPES = ("float32", "float64")
+DTYPES = ("float32", "float64", "bfloat16")
 _NAMESPACES = {"numpy": "array_api_compat.numpy", "torch": "array_api_compat.torch", "array_api_strict": "array_api_strict"}
 
 
@@ -23,6 +23,8 @@ class Library:
     xp: Any
     device: Any
     dtype: str
+    products: str | None = None
+    """A narrower type in which `product` multiplies; sums and everything else stay in `dtype`."""
 
     @property
     def on_cpu(self) -> bool:
@@ -43,6 +45,17 @@ class Library:
     def whole(self, numbers: np.ndarray) -> Array:
         """Indices on the device."""
         return self.xp.asarray(numbers, device=self.device) if self.device else self.xp.asarray(numbers)
+
+    def rows(self, array: Array, which: np.ndarray) -> Array:
+        """Rows of an array, by number."""
+        return self.xp.take(array, self.whole(which), axis=0)
+
+    def product(self, left: Array, right: Array) -> Array:
+        """The matrix product, with the axes before the last two broadcast."""
+        if self.products is None:
+            return left @ right
+        narrow = getattr(self.xp, self.products)
+        return (left.to(narrow) @ right.to(narrow)).to(getattr(self.xp, self.dtype))
 
     def times(self, rows: Array, matrices: Array, onto: Array = None) -> Array:
         """Rows (S, k, n) times matrices (S, n, m), added onto (S, k, m) if given.
@@ -90,8 +103,10 @@ def open_library(backend: str, device: str | None, dtype: str) -> Library:
     if backend not in _NAMESPACES:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if dtype not in DTYPES:
-        hint = ": its three digits would lose the updates of the weights" if dtype in ("bfloat16", "float16") else ""
+        hint = ": its range would lose gradients; take bfloat16" if dtype == "float16" else ""
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}{hint}")
+    if dtype == "bfloat16" and backend != "torch":
+        raise ValueError(f"dtype 'bfloat16' needs backend='torch', got backend={backend!r}")
     if backend != "torch" and device not in (None, "cpu"):
         raise ValueError(f"backend {backend!r} computes on the CPU, got device {device!r}: use backend='torch' for it")
     try:
@@ -99,7 +114,8 @@ def open_library(backend: str, device: str | None, dtype: str) -> Library:
     except ImportError as fault:
         advice = "pip install depth-limits[torch]"
         raise ImportError(f"backend {backend!r} needs a package that is missing ({fault}): {advice}") from fault
-    return Library(backend, xp, _torch_device(xp, device) if backend == "torch" else None, dtype)
+    held, products = ("float32", dtype) if dtype == "bfloat16" else (dtype, None)
+    return Library(backend, xp, _torch_device(xp, device) if backend == "torch" else None, held, products)
 
 
 def _torch_device(torch: Any, device: str | None) -> Any:

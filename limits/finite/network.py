@@ -61,7 +61,8 @@ class Ends:
     """
 
     def __init__(self, problem: Problem, networks: Networks) -> None:
-        sgd, self.problem, self.networks = problem.optimizer, problem, networks
+        sgd, self.problem, self.networks = problem.sgd, problem, networks
+        self.momentum = sgd.momentum
         self.targets = networks.library.put(problem.targets)
         self.rates = {FORWARD: sgd.schedule("input_lr").tolist(), BACKWARD: sgd.schedule("output_lr").tolist()}
         self.velocity = {FORWARD: 0.0, BACKWARD: 0.0}
@@ -74,7 +75,7 @@ class Ends:
     def learn(self, side: Side, t: int, gradient: Array) -> None:
         """One step of the rows at an end, X^0 or V; with momentum they move on where the rate is 0."""
         if any(self.rates[side]):
-            momentum, rows = self.problem.optimizer.momentum, self.networks.rows
+            momentum, rows = self.momentum, self.networks.rows
             self.velocity[side] = momentum * self.velocity[side] + self.rates[side][t] * gradient
             rows[side] = rows[side] - self.velocity[side]
 
@@ -94,6 +95,9 @@ class Draw:
     v: np.ndarray
     weights: np.ndarray
     under_way: Sequence[Future]
+
+    def __len__(self) -> int:
+        return len(self.x)
 
     def wait(self) -> "Draw":
         """Itself, when every number is there."""

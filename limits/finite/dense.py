@@ -1,0 +1,286 @@
+r"""Training of networks with any block and any optimizer: every matrix is held and moved as it is.
+
+With $c = aL^{-\alpha}$ a block reads $y_0 = x^{l-1}$ (normalised, or through $\phi$ for form "pre"), passes
+$h_i = W_iy_{i-1}$, $y_i = \phi(h_i)$ through its layers (without $\phi$ after the last for forms "pre" and "mlp"), and adds
+$c\,G y_k$. The backward pass sends $\delta^l = n\,\partial_{x^l}$ through it in the same way, and gives every layer the scaled
+gradient $\hat g_i = L^{\alpha_i'}\sum_\mu g_{i,\mu}\,y_{i-1,\mu}^T$, $g_i$ the derivative at $h_i$. A matrix moves as soon as
+$\delta^{l-1}$ is known, so that no gradient of the whole network is ever held.
+
+One training loop serves networks that differ in seed, learning rate and multiplier: they are the first axis of every array.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from limits.finite.library import Library
+from limits.finite.network import Watch
+from limits.finite.nonlinear import Rows, leaving
+from limits.finite.rules import Mover, rule_of, shape_of, states_of, unit_of
+from limits.optimizers import Muon
+from limits.parametrization import gradients
+from limits.problem import Problem
+from limits.semiseparable import BACKWARD, FORWARD
+
+Array = Any
+NORM_EPSILON = 1e-5
+"""Added to the variance by LayerNorm."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Rows and columns of the matrices of a block, layer by layer, and the exponents of their initial size."""
+
+    matrices: tuple[tuple[int, int], ...]
+    betas: tuple[float, ...]
+
+    @classmethod
+    def of(cls, problem: Problem, width: int, block_width: int) -> "Shapes":
+        k = problem.model.block_depth
+        sizes = (width, *((block_width,) * (k - 1)), width)
+        betas = problem.parametrization.layers(k)[2]
+        return cls(tuple((sizes[i + 1], sizes[i]) for i in range(k)), tuple(map(float, betas)))
+
+    @property
+    def numbers(self) -> int:
+        """Entries of a block's matrices."""
+        return sum(rows * columns for rows, columns in self.matrices)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The random numbers of several networks, being drawn by other threads.
+
+    Attributes:
+        u: rows of U, shape (S, d_in, n).
+        v: rows of V, shape (S, d_out, n).
+        weights: layer by layer, shape (L, S, rows, columns).
+    """
+
+    u: np.ndarray
+    v: np.ndarray
+    weights: list[np.ndarray]
+    under_way: Sequence[Future]
+
+    def __len__(self) -> int:
+        return len(self.u)
+
+    def wait(self) -> "Drawn":
+        """Itself, when every number is there."""
+        for seed in self.under_way:
+            seed.result()
+        return self
+
+
+def draw(
+    threads: Executor, problem: Problem, shapes: Shapes, *, width: int, blocks: int, seed: int, seeds: range, dtype: str
+) -> Drawn:
+    """Begin to draw networks: seed s gives U, V, then block by block its layers, from `default_rng([seed, s])` in float64."""
+    n, S = width, len(seeds)
+    u, v = np.empty((S, problem.d_in, n), dtype), np.empty((S, problem.d_out, n), dtype)
+    weights = [np.empty((blocks, S, *matrix), dtype) for matrix in shapes.matrices]
+
+    def fill(s: int) -> None:
+        rng = np.random.default_rng([seed, seeds[s]])
+        u[s] = rng.standard_normal((n, problem.d_in)).T
+        v[s] = rng.standard_normal((n, problem.d_out)).T
+        scales = [blocks**-beta / columns**0.5 for beta, (_, columns) in zip(shapes.betas, shapes.matrices, strict=True)]
+        for l in range(blocks):
+            for layer, scale in zip(weights, scales, strict=True):
+                layer[l, s] = rng.standard_normal(layer.shape[2:]) * scale
+
+    return Drawn(u, v, weights, [threads.submit(fill, s) for s in range(S)])
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the backward pass needs of a block: what its matrices acted on, slopes of phi, and the norm's factors."""
+
+    inputs: list[Array]
+    slopes: list[Array]
+    norm: tuple[Array, Array] | None = None
+
+
+class DenseTraining:
+    """Any optimizer on networks with any block: at every evaluation a forward pass, and a backward pass where it is needed.
+
+    Args:
+        problem: what is trained.
+        library: of the arrays.
+        u, v, weights: of the networks, as in `Drawn`, on the device; rewritten as they learn.
+        lrs: what the optimizer's rate of blocks is multiplied by, network by network, shape (S,).
+        multipliers: a of every network, shape (S,).
+        watch: which states to record.
+    """
+
+    def __init__(
+        self, problem: Problem, library: Library, u: Array, v: Array, weights: list[Array], *, lrs: np.ndarray,
+        multipliers: np.ndarray, watch: Watch
+    ) -> None:  # fmt: skip
+        self.problem, self.library, self.model, self.watch = problem, library, problem.model, watch
+        self.u, self.v, self.weights = u, v, weights
+        self.blocks, self.width, L = weights[0].shape[0], u.shape[-1], weights[0].shape[0]
+        self.inputs = library.put(problem.evaluated / problem.d_in**0.5)
+        self.targets = library.put(problem.targets)
+        alpha = float(problem.parametrization.layers(self.model.block_depth)[0])
+        self.c = library.put(np.asarray(multipliers, float)[:, None, None] * L**-alpha)
+        post = self.model.form == "post" and not self.model.phi.linear
+        self.averaging = library.put(np.full((self.width, 1), 1 / self.width)) if post and self.model.mean_subtraction else None
+        self._set_movers(np.asarray(lrs, float)[:, None, None], L)
+
+    def _set_movers(self, lrs: np.ndarray, L: int) -> None:
+        problem, library, optimizer = self.problem, self.library, self.problem.optimizer
+        top, schedule = shape_of(optimizer.schedule())
+        gammas, rule = problem.parametrization.layers(self.model.block_depth)[1], rule_of(optimizer, library, schedule)
+        sizes = gradients(problem.parametrization, self.model.block_depth)
+        self.scales = [L ** -float(size.at({})) for size in sizes]
+        decays = library.put(top * optimizer.weight_decay * lrs) if optimizer.weight_decay else None
+        self.movers = []
+        for gamma, layer in zip(gammas, self.weights, strict=True):
+            unit = unit_of(optimizer, self.width, *layer.shape[2:]) * L ** -float(gamma)
+            self.movers.append(
+                Mover(
+                    library, rule, library.put(top * unit * lrs), decays, [layer[l, ...] for l in range(L)], states_of(optimizer)
+                )
+            )
+        self.learns = top > 0 and bool(np.any(lrs > 0))
+        self.ends = {FORWARD: self._end("input_lr", self.u), BACKWARD: self._end("output_lr", self.v)}
+
+    def _end(self, which: str, rows: Array) -> Mover | None:
+        top, schedule = shape_of(self.problem.optimizer.schedule(which))
+        if not top:
+            return None
+        ones, decay = np.ones((rows.shape[0], 1, 1)), self.problem.optimizer.weight_decay
+        decays = self.library.put(top * decay * ones) if decay else None
+        rule = rule_of(self.problem.optimizer, self.library, schedule, end=True)
+        states = 2 if isinstance(self.problem.optimizer, Muon) else states_of(self.problem.optimizer)
+        return Mover(self.library, rule, self.library.put(top * ones), decays, [rows], states)
+
+    def evaluate(self, t: int, whole: bool = True) -> Array:
+        """Outputs of evaluation t, of all samples (S, P + R, d_out) or only of the batch (S, B, d_out), and the step after it."""
+        batch, p = self._batch(t), self.problem.n_samples
+        if not whole:
+            rows, batch = self.library.rows(self.inputs, batch.samples), None
+        else:
+            rows = self.inputs
+        end, tape = self._forward(t, self.library.product(rows, self.u), batch, self._goes_back(t))
+        outputs = self.library.product(end, self.library.xp.matrix_transpose(self.v)) / self.width
+        if not self._goes_back(t):
+            return outputs
+        seen = outputs if batch is None else batch(outputs[:, :p, :])
+        self._backward(t, self._chi(t, seen), end if batch is None else batch(end), tape)
+        return outputs
+
+    def _goes_back(self, t: int) -> bool:
+        learns = self.learns or any(end is not None for end in self.ends.values())
+        return t < self.problem.steps and (learns or self.watch(BACKWARD, t) is not None)
+
+    def _batch(self, t: int) -> Rows:
+        some = self.problem.batch_share(t) if t < self.problem.steps else np.zeros(0)
+        return Rows(self.library, np.flatnonzero(some))
+
+    def _chi(self, t: int, outputs: Array) -> Array:
+        samples, share = self._batch(t).samples, self.problem.batch_share(t)
+        targets = self.library.rows(self.targets, samples)
+        return self.problem.loss_function.derivative(outputs, targets) * self.library.put(share[samples][:, None])
+
+    # Forward.
+
+    def _forward(self, t: int, x: Array, batch: Rows | None, kept: bool) -> tuple[Array, list[Kept]]:
+        tape, pick = [], (lambda rows: rows) if batch is None else batch
+        leave = leaving(self.watch(FORWARD, t), lambda r: Rows(self.library, r.samples))
+        for l in range(self.blocks):
+            leave(l, x)
+            added, block = self.block(l, x, pick if kept else None)
+            x = x + self.c * added
+            tape.append(block)
+        leave(self.blocks, x)
+        return x, tape
+
+    def block(self, l: int, x: Array, pick: Any = None, weights: Sequence[Array] | None = None) -> tuple[Array, Kept]:
+        """The branch of block l (from 0) at rows x, without its multiplier, and what is kept of the rows that are picked."""
+        phi, kept, form = self.model.phi, Kept([], []), self.model.form
+        y, norm = self._normalised(x)
+        if norm is not None and pick is not None:
+            kept = Kept([], [], (pick(y), pick(norm)))
+        if form == "pre" and not phi.linear:
+            self._keep_slope(kept, pick, y)
+            y = phi.phi(y)
+        for i, layer in enumerate(weights or [w[l, ...] for w in self.weights]):
+            if pick is not None:
+                kept.inputs.append(pick(y))
+            y = self.library.product(y, self.library.xp.matrix_transpose(layer))
+            if self._bends(i):
+                self._keep_slope(kept, pick, y)
+                y = phi.phi(y)
+        return self._centred(y), kept
+
+    def _bends(self, layer: int) -> bool:
+        """Whether phi follows a layer."""
+        last = layer == self.model.block_depth - 1
+        return not self.model.phi.linear and (self.model.form == "post" or (self.model.form == "mlp" and not last))
+
+    def _keep_slope(self, kept: Kept, pick: Any, h: Array) -> None:
+        if pick is not None:
+            kept.slopes.append(self.model.phi.derivative(pick(h)))
+
+    def _normalised(self, x: Array) -> tuple[Array, Array]:
+        if not self.model.layer_norm:
+            return x, None
+        xp = self.library.xp
+        centred = x - xp.mean(x, axis=-1, keepdims=True)
+        factor = (xp.mean(centred * centred, axis=-1, keepdims=True) + NORM_EPSILON) ** -0.5
+        return centred * factor, factor
+
+    def _centred(self, rows: Array) -> Array:
+        return rows if self.averaging is None else rows - self.library.product(rows, self.averaging)
+
+    # Backward.
+
+    def _backward(self, t: int, chi: Array, end: Array, tape: list[Kept]) -> None:
+        xp, recorded = self.library.xp, self.watch(BACKWARD, t)
+        batch = self._batch(t)
+        leave = leaving(recorded, lambda r: lambda rows: batch.spread(rows, r.samples))
+        delta = self.library.product(chi, self.v)
+        for l in reversed(range(self.blocks)):
+            leave(l + 1, delta)
+            delta = self._block_back(t, l, delta, tape[l])
+        leave(0, delta)
+        if (mover := self.ends[FORWARD]) is not None:
+            inputs = self.library.rows(self.inputs, batch.samples)
+            mover(0, self.library.product(xp.matrix_transpose(inputs), delta), t)
+        if (mover := self.ends[BACKWARD]) is not None:
+            mover(0, self.library.product(xp.matrix_transpose(chi), end), t)
+
+    def _block_back(self, t: int, l: int, delta: Array, kept: Kept) -> Array:
+        """Delta before block l; its matrices move."""
+        g, slopes = self.c * self._centred(delta), list(kept.slopes)
+        for i in reversed(range(self.model.block_depth)):
+            if self._bends(i):
+                g = g * slopes.pop()
+            before = self.library.product(g, self.weights[i][l, ...])
+            if self.learns:
+                gradient = self.library.product(self.library.xp.matrix_transpose(self.scales[i] * g), kept.inputs[i])
+                self.movers[i](l, gradient, t)
+            g = before
+        if slopes:
+            g = g * slopes.pop()
+        return delta + (g if kept.norm is None else self._norm_back(g, *kept.norm))
+
+    def _norm_back(self, g: Array, normalised: Array, factor: Array) -> Array:
+        xp = self.library.xp
+        along = xp.mean(g * normalised, axis=-1, keepdims=True)
+        return factor * (g - xp.mean(g, axis=-1, keepdims=True) - normalised * along)
+
+
+def numbers_per_network(problem: Problem, shapes: Shapes, blocks: int, width: int) -> int:
+    """Numbers that one network holds while it trains: weights, states of the optimizer, and rows between the passes."""
+    states = states_of(problem.optimizer)
+    batch = max((int(np.count_nonzero(problem.batch_share(t))) for t in range(problem.steps)), default=0)
+    inner = sum(rows for rows, _ in shapes.matrices) - width
+    rows = batch * (2 * width + 2 * inner + (width if problem.model.layer_norm else 0))
+    ends = (problem.d_in + problem.d_out) * width * (1 + states)
+    return blocks * (shapes.numbers * (1 + states) + rows) + ends + 6 * len(problem.evaluated) * (width + inner)
