@@ -71,7 +71,7 @@ def _solved(matrix: Array, right: Array) -> Array:
 @np.errstate(over="ignore", invalid="ignore")
 def flow_level(problem: Problem, panels: Panels, record: Record, moving: int, done: Callable[[int], None]) -> Level:
     """The limit at alpha > 1/2 on given panels; `moving` layers of a block learn."""
-    basis, sgd = trained_directions(problem), problem.optimizer
+    basis, sgd = trained_directions(problem), problem.sgd
     r, d, p = basis.count, problem.d_out, problem.n_samples
     k, n = r + d, len(panels.nodes)
     a2 = problem.model.multiplier**2 * moving
