@@ -213,12 +213,12 @@ class DenseTraining:
             if pick is not None:
                 kept.inputs.append(pick(y))
             y = self.library.product(y, self.library.xp.matrix_transpose(layer))
-            if self._bends(i):
+            if self.bends(i):
                 self._keep_slope(kept, pick, y)
                 y = phi.phi(y)
-        return self._centred(y), kept
+        return self.centred(y), kept
 
-    def _bends(self, layer: int) -> bool:
+    def bends(self, layer: int) -> bool:
         """Whether phi follows a layer."""
         last = layer == self.model.block_depth - 1
         return not self.model.phi.linear and (self.model.form == "post" or (self.model.form == "mlp" and not last))
@@ -235,7 +235,8 @@ class DenseTraining:
         factor = (xp.mean(centred * centred, axis=-1, keepdims=True) + NORM_EPSILON) ** -0.5
         return centred * factor, factor
 
-    def _centred(self, rows: Array) -> Array:
+    def centred(self, rows: Array) -> Array:
+        """Rows without their mean over neurons, where the blocks subtract it."""
         return rows if self.averaging is None else rows - self.library.product(rows, self.averaging)
 
     # Backward.
@@ -257,9 +258,9 @@ class DenseTraining:
 
     def _block_back(self, t: int, l: int, delta: Array, kept: Kept) -> Array:
         """Delta before block l; its matrices move."""
-        g, slopes = self.c * self._centred(delta), list(kept.slopes)
+        g, slopes = self.c * self.centred(delta), list(kept.slopes)
         for i in reversed(range(self.model.block_depth)):
-            if self._bends(i):
+            if self.bends(i):
                 g = g * slopes.pop()
             before = self.library.product(g, self.weights[i][l, ...])
             if self.learns:
