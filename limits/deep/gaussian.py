@@ -177,7 +177,8 @@ def solve_panel(
         moved = max(_moved(a, b, unit, floor) for a, b, unit in zip(new, y, units, strict=False))
         y = new
         slow = not moved <= SLOWEST_CONTRACTION * before
-        if moved <= ROUND_OFF or (slow and moved <= 1e3 * ROUND_OFF):
+        left = moved * (moved / before if iteration > 1 and moved < before else 1.0)  # if it goes on contracting as it did
+        if left <= ROUND_OFF or (slow and moved <= 1e3 * ROUND_OFF):
             return y, slope
         if slow and iteration > 2:
             break
