@@ -39,6 +39,7 @@ class ResNet:
         form: "post", "pre" or "mlp"; of linear blocks of one layer the first two are the same.
         layer_norm: whether a block reads $(x - \bar x)/\sqrt{\mathrm{var}\,x + 10^{-5}}$, over neurons, in place of $x$
             (pre-norm, without gain and bias); networks only.
+        expansion: $M/n$, width between the layers of a block over that of the network (4 in most transformers).
 
     Raises:
         ValueError: a block this version does not treat, or a multiplier that is not positive.
@@ -53,6 +54,7 @@ class ResNet:
     mean_subtraction: bool = True
     form: str = "post"
     layer_norm: bool = False
+    expansion: float = 1.0
 
     def __post_init__(self) -> None:
         phi = nonlinearity(self.nonlinearity)
@@ -67,6 +69,9 @@ class ResNet:
         object.__setattr__(self, "multiplier", number(self.multiplier, "multiplier", open_low=True))
         object.__setattr__(self, "mean_subtraction", bool(self.mean_subtraction))
         object.__setattr__(self, "layer_norm", bool(self.layer_norm))
+        object.__setattr__(self, "expansion", number(self.expansion, "expansion", open_low=True))
+        if self.block_depth == 1 and self.expansion != 1:
+            raise ValueError(f"expansion is the width between the layers of a block, got {self.expansion!r} for block_depth=1")
 
     @property
     def phi(self) -> Nonlinearity:

@@ -72,7 +72,7 @@ WRONG = [
     ("Record(kinds=3)", "(Type|Value)Error", "kinds of a record are"),
     ("Record(kinds=[3])", "ValueError", "kinds of a record are .* got 3"),
     ("solve(one, tol='tight')", "(Type|Value)Error", "tol must be"),
-    ("solve(one, tol=None)", "(Type|Value)Error", "tol must be"),
+    ("solve(one, tol=[])", "(Type|Value)Error", "tol must be"),
     ("solve('problem')", "TypeError", "problem must be a Problem"),
     ("recurse('problem', blocks=4)", "TypeError", "problem must be a Problem"),
     ("nngp('relu', [[1]])", "TypeError", "model must be a ResNet, got 'relu'"),

@@ -86,16 +86,19 @@ class FlowStates:
         start[:, : self.r] = self.coordinates[samples]
         seen = self.coordinates[samples] @ self.coordinates[self.sample].T
         start -= (seen * self._weights(t, "input_lr")) @ self.first
+        x, slope = self._march(self._forward_change(t), start, 1)
+        at_marks = start + np.tensordot(self.to_marks, slope, 1)
+        self.x_at[t, samples] = at_marks[:-1].swapaxes(0, 1)
+        return x, at_marks[-1]
+
+    def _forward_change(self, t: int) -> Change:
         weights = self.problem.model.multiplier**2 * self.moving * self._weights(t)
 
         def change(at: slice, x: Array) -> Array:
             dual, c = self._dual(x, at, 1)
             return -(weights * dual.V_c * c) @ self.delta[at]
 
-        x, slope = self._march(change, start, 1)
-        at_marks = start + np.tensordot(self.to_marks, slope, 1)
-        self.x_at[t, samples] = at_marks[:-1].swapaxes(0, 1)
-        return x, at_marks[-1]
+        return change
 
     def backward(self, t: int, chi: Array) -> None:
         """Gradients of step t, from the derivatives chi of the inputs' loss, shape (P, d_out)."""
@@ -108,10 +111,14 @@ class FlowStates:
         to_marks = np.tensordot(self.to_marks, slope, 1)
         first = start - to_marks[-1]
         self.delta_at[t, trained] = (first + to_marks[:-1]).swapaxes(0, 1)
-        self.x, self.delta = np.concatenate([self.x, x], 1), np.concatenate([self.delta, delta], 1)
+        self._learn(x, delta)
         self.first, self.last = np.concatenate([self.first, first]), np.concatenate([self.last, self._last[trained]])
         self.sample, self.step = np.append(self.sample, trained), np.append(self.step, np.full(len(trained), t))
         self.chi = np.concatenate([self.chi, chi[trained]])
+
+    def _learn(self, x: Array, delta: Array) -> None:
+        """Keep the states of a finished step, at all nodes (n, trained, k)."""
+        self.x, self.delta = np.concatenate([self.x, x], 1), np.concatenate([self.delta, delta], 1)
 
     def _backward_change(self, t: int, x: Array) -> Change:
         dual, c = self._dual(x, slice(None), 2)

@@ -14,11 +14,12 @@ from limits.deep.flow import flow_level
 from limits.deep.gaussian import linear_level
 from limits.deep.nonlinear import nonlinear_footprint, nonlinear_level
 from limits.deep.nonlinear_flow import nonlinear_flow_level
-from limits.deep.refine import Level, Refined, Refinement, UnconvergedError, first_panels
+from limits.deep.refine import Refined, Refinement, UnconvergedError, first_panels
+from limits.deep.sampling import over_clouds
+from limits.deep.two_layer import neuron_dimension, two_layer_level
 from limits.directions import trained_directions
 from limits.memory import SHARE, available_memory, require
 from limits.optimizers import refuse_others
-from limits.panels import Panels
 from limits.problem import Problem, refuse_layer_norm
 from limits.record import Record
 from limits.regimes import Regime, classify
@@ -26,6 +27,8 @@ from limits.semiseparable import footprint
 from limits.trajectory import Interrupted, Trajectory, assemble
 
 Progress = Callable[[int, int], None]
+SAMPLED = 1e-4
+"""Tolerance where expectations are over clouds of points, unless another is asked for."""
 FEWEST_NODES = 40
 MOST_NODES = 1200
 TIGHTEST = 1e-14
@@ -48,7 +51,9 @@ class ToleranceWarning(RuntimeWarning):
     """The requested tolerance was not met; `Trajectory.error` says what was."""
 
 
-def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, progress: Progress | None = None) -> Trajectory:
+def solve(
+    problem: Problem, *, tol: float | None = None, record: Record | None = None, progress: Progress | None = None
+) -> Trajectory:
     r"""What training converges to as width and then depth go to infinity.
 
     At $\alpha = \gamma = 1/2$ the states become Gaussian processes over depth $p \in [0, 1]$,
@@ -62,7 +67,8 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
 
     Args:
         problem: what to train.
-        tol: error allowed in outputs and recorded kernels, relative to the larger of 1 and their largest value.
+        tol: error allowed in outputs and recorded kernels, relative to the larger of 1 and their largest value; 1e-8 by default.
+            Of two-layer blocks at alpha = 1 it is a standard error, of outputs, and 1e-4 by default.
         record: which kernels to keep; by default the feature kernel at five depths, of eight samples where there are many.
         progress: called as progress(done, total) after every step of every resolution.
 
@@ -87,10 +93,9 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
     array([0.        , 2.71828183, 0.05555328])
     """
     began = time.perf_counter()
-    if isinstance(tol, bool) or not isinstance(tol, Real) or not TIGHTEST <= tol < 1:
-        raise ValueError(f"tol must be at least {TIGHTEST:g} and below 1, got {tol!r}")
     record = Record.of(record, problem)
-    level_at = _limit(problem, record, progress)
+    tol = _tolerance(problem, tol)
+    level_at = _limit(problem, record, tol, progress)
     first = first_panels(
         record.depths if record.kinds else record.depths[:0], graded=bool(problem.model.phi.kinks) and _noisy(problem)
     )
@@ -111,7 +116,7 @@ def solve(problem: Problem, *, tol: float = 1e-8, record: Record | None = None, 
         return assemble(problem, found.level.outputs, found.error, meta=meta | more, **found.level.kernels)
 
     try:
-        found = refinement.run(level_at)
+        found = level_at(refinement)
     except UnconvergedError:
         raise UnresolvedError(
             f"the limit could not be resolved with {refinement.most_nodes} depth nodes: the learning rate or multiplier is too "
@@ -154,8 +159,24 @@ def _most_nodes(problem: Problem, record: Record) -> int:
     return int(min(MOST_NODES, (SHARE * available_memory() - size(0)) / each))
 
 
-def _limit(problem: Problem, record: Record, progress: Progress | None) -> Callable[[Panels], Level]:
-    """The function that computes the problem's limit on given panels."""
+def _tolerance(problem: Problem, tol: float | None) -> float:
+    if tol is None:
+        return SAMPLED if _by_neurons(problem) else 1e-8
+    if isinstance(tol, bool) or not isinstance(tol, Real) or not TIGHTEST <= tol < 1:
+        raise ValueError(f"tol must be at least {TIGHTEST:g} and below 1, got {tol!r}")
+    return float(tol)
+
+
+def _by_neurons(problem: Problem) -> bool:
+    """Whether the limit is one of two-layer blocks at alpha = 1, whose expectations are over clouds of neurons."""
+    model = problem.model
+    alpha, gammas, betas = problem.parametrization.layers(model.block_depth)
+    two = model.block_depth == 2 and (model.form == "mlp" or model.phi.linear)
+    return two and alpha == 1 and min(gammas) == 0 and not any(betas)
+
+
+def _limit(problem: Problem, record: Record, tol: float, progress: Progress | None) -> Callable[[Refinement], Refined]:
+    """The function that computes the problem's limit, on panels that a refinement chooses."""
     _existing(problem)
     _expected(problem)
     moving, noisy = _moving(problem), _noisy(problem)
@@ -170,10 +191,15 @@ def _limit(problem: Problem, record: Record, progress: Progress | None) -> Calla
         compute = nonlinear_level if noisy else nonlinear_flow_level
     report = progress or (lambda done, total: None)
 
-    def at(panels: Panels) -> Level:
-        return compute(problem, panels, record, moving, lambda t: report(t, problem.steps))
+    def done(t: int) -> None:
+        report(t, problem.steps)
 
-    return at
+    if _by_neurons(problem):
+        dimension = neuron_dimension(problem)
+        return lambda refinement: over_clouds(
+            lambda panels, cloud: two_layer_level(problem, panels, record, cloud, done), dimension, refinement, tol
+        )
+    return lambda refinement: refinement.run(lambda panels: compute(problem, panels, record, moving, done))
 
 
 def _noisy(problem: Problem) -> bool:
@@ -209,8 +235,13 @@ def _existing(problem: Problem) -> None:
     name = f"{model.phi.name} blocks" if k == 1 else f"{model.phi.name} blocks of {k} layers"
     if any(betas) and not (model.phi.linear and k == 1):
         raise ValueError(f"the limit of {name} is known for initial weights of exponent 0, got {_text(betas)}: use initial=0")
+    if _by_neurons(problem):
+        return
     if k > 1 and not model.phi.linear:
-        raise ValueError(f"the limit of {name} is not known: take block_depth=1, or linear blocks")
+        raise ValueError(
+            f"the limit of {name} is known at alpha = 1, gamma = 0 for form 'mlp', got form {model.form!r} at alpha = {alpha}, "
+            f"gamma = {_text(gammas)}: take block_depth=2, form='mlp' and COMPLETEP, or block_depth=1, or simulate"
+        )
     if not model.phi.linear and model.form == "pre":
         raise ValueError(f"the limit of {name} is known for form 'post', got 'pre': use form='post', or simulate")
     if not model.centred and alpha == 1:

@@ -51,13 +51,13 @@ class Engine(Protocol):
         ...
 
 
-def engine(problem: Problem, library: Library, width: int, blocks: int, block_width: int | None) -> Engine:
+def engine(problem: Problem, library: Library, width: int, blocks: int, block_width: int) -> Engine:
     """The faster way that fits the problem."""
     model, optimizer = problem.model, problem.optimizer
     plain = isinstance(optimizer, SGD) and not optimizer.weight_decay
     if plain and model.block_depth == 1 and not model.layer_norm and library.products is None:
         return LowRank(problem, library, width, blocks)
-    return Dense(problem, library, width, blocks, block_width or width)
+    return Dense(problem, library, width, blocks, block_width)
 
 
 class LowRank:

@@ -71,7 +71,7 @@ def simulate(
         blocks: L, the number of residual blocks.
         seeds: number of networks, drawn independently.
         seed: the first number of every seed's generator, >= 0.
-        block_width: width inside a block; only for blocks of two layers, which this version does not treat.
+        block_width: M, width between the layers of a block; `ResNet.expansion` times the width by default.
         record: which kernels to keep; by default the feature kernel at five depths, of eight samples where there are many.
         backend: "numpy", or "torch" (CPU or GPU).
         device: where torch computes, such as "cuda"; the CPU by default.
@@ -109,7 +109,8 @@ def simulate(
     sizes = {"width": whole(width, "width"), "blocks": whole(blocks, "blocks"), "seeds": whole(seeds, "seeds")}
     whole(seed, "seed", low=0)
     record = Record.of(record, problem)
-    inner = _refuse(problem, record, block_width)
+    inner = checked_block_width(problem, sizes["width"], block_width)
+    _refuse(record)
     warn_of_means(problem)
     library = open_library(backend, device, dtype)
     runs = _Runs(problem, record, library, sizes["width"], sizes["blocks"], int(seed), inner)
@@ -127,10 +128,18 @@ def simulate(
 
 
 def simulation_footprint(
-    problem: Problem, *, width: int, blocks: int, seeds: int = 1, record: Record | None = None, dtype: str = "float32"
+    problem: Problem,
+    *,
+    width: int,
+    blocks: int,
+    seeds: int = 1,
+    block_width: int | None = None,
+    record: Record | None = None,
+    dtype: str = "float32",
 ) -> int:
     """Bytes that `simulate` takes at its largest, on the CPU: the seeds that train side by side and those drawn ahead."""
-    runs = _Runs(problem, record or Record(), open_library("numpy", None, dtype), width, blocks, 0)
+    inner = checked_block_width(problem, width, block_width)
+    runs = _Runs(problem, record or Record(), open_library("numpy", None, dtype), width, blocks, 0, inner)
     one = runs.bytes_per_seed()
     try:
         batches, ahead = runs.batches(seeds)
@@ -140,22 +149,23 @@ def simulation_footprint(
     return one * side_by_side + 8 * seeds * (problem.steps + 1) * len(problem.evaluated) * problem.d_out
 
 
-def checked_block_width(problem: Problem, block_width: int | None) -> int | None:
+def checked_block_width(problem: Problem, width: int, block_width: int | None) -> int:
     """The width inside a block, or a sentence."""
-    problem.parametrization.layers(problem.model.block_depth)
-    if block_width is not None and problem.model.block_depth == 1:
+    model = problem.model
+    problem.parametrization.layers(model.block_depth)
+    if block_width is None:
+        return max(1, round(model.expansion * width))
+    if model.block_depth == 1:
         raise ValueError(f"block_width is for blocks of several layers, got {block_width!r} for block_depth=1: leave it out")
-    return None if block_width is None else whole(block_width, "block_width")
+    return whole(block_width, "block_width")
 
 
-def _refuse(problem: Problem, record: Record, block_width: int | None) -> int | None:
-    inner = checked_block_width(problem, block_width)
+def _refuse(record: Record) -> None:
     if "response" in record.kinds:
         raise ValueError(
             "the response (TP6's Gamma) is a derivative of the limit and cannot be measured in a finite network, got "
             f"kinds={record.kinds!r}: ask recurse or solve for it"
         )
-    return inner
 
 
 def warn_of_means(problem: Problem) -> None:
@@ -185,7 +195,7 @@ class _Runs:
         width: int,
         blocks: int,
         seed: int,
-        block_width: int | None = None,
+        block_width: int,
     ) -> None:
         self.problem, self.library, self.width, self.blocks, self.seed = problem, library, width, blocks, seed
         self.block_width = block_width

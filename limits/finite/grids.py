@@ -87,14 +87,15 @@ def grid(
     >>> grid(one, width=32, blocks=8, lrs=[0.1, 1.0], seeds=3)
     Grid(width=32, blocks=8, 3 seeds, 2 learning rates, 1 multipliers, 2 steps)
     """
-    began, inner = time.perf_counter(), checked_block_width(problem, block_width)
+    began = time.perf_counter()
     sizes = {"width": whole(width, "width"), "blocks": whole(blocks, "blocks"), "seeds": whole(seeds, "seeds")}
     whole(seed, "seed", low=0)
     rates = _numbers(lrs, "lrs", open_low=False)
     factors = _numbers([problem.model.multiplier] if multipliers is None else multipliers, "multipliers", open_low=True)
     warn_of_means(problem)
     library = open_library(backend, device, dtype)
-    members = _Members(problem, library, Dense(problem, library, sizes["width"], sizes["blocks"], inner or sizes["width"]))
+    inner = checked_block_width(problem, sizes["width"], block_width)
+    members = _Members(problem, library, Dense(problem, library, sizes["width"], sizes["blocks"], inner))
     losses, probes = members.train(int(seed), sizes["seeds"], rates, factors, progress or (lambda done, total: None))
     meta = {"rung": "finite", **sizes, "seed": int(seed), "backend": backend, "dtype": dtype, "version": limits.__version__}
     meta["seconds"] = time.perf_counter() - began

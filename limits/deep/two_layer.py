@@ -1,0 +1,98 @@
+r"""Two-layer blocks at $\alpha = 1$, $\gamma_i = 0$: the mean-field limit, a flow in the span of U and V driven by neurons.
+
+A neuron of a block is a pair of rows $(u, v)$ in coordinates of (U, V), $N(0, 1)$ at initialization. With
+$\pi_i = \langle u_t, x_i\rangle$, $\theta_i = \langle v_t, \delta_i\rangle$ for $i = (t, \mu)$,
+
+$$ u_t = \xi_u - a\sum_{j<i}w_jx_j\phi'(\pi_j)\theta_j, \qquad v_t = \xi_v/\sqrt r - a\sum_{j<i}w_j\delta_j\phi(\pi_j), $$
+$$ x_i' = ar\,E[v_t\phi(\pi_i)], \qquad -\delta_i' = ar\,E[u_t\phi'(\pi_i)\theta_i], $$
+
+at every depth with fresh $(\xi_u, \xi_v) \sim N(0, 1)$ and $r = M/n$ (CP; Ch; CCM). A network of width n and L blocks differs by
+$O(1/L + 1/\sqrt{nL} + 1/\sqrt n)$. Expectations are means over a cloud of neurons, the same at every depth, so that the flow
+is smooth in p for any cloud.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from limits.deep.nonlinear_flow import Change, FlowStates
+from limits.deep.refine import Level
+from limits.memory import require
+from limits.panels import Panels
+from limits.problem import Problem
+from limits.record import Record
+from limits.semiseparable import transposed
+from limits.training import evolve
+
+Array = np.ndarray
+
+
+def neuron_dimension(problem: Problem) -> int:
+    """Coordinates of a neuron: those of u and of v."""
+    return 2 * FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0).k
+
+
+def two_layer_level(problem: Problem, panels: Panels, record: Record, cloud: Array, done: Callable[[int], None]) -> Level:
+    """The limit on given panels, with expectations over a cloud of neurons (N, dimension)."""
+    states = NeuronStates(problem, record, panels, cloud)
+    outputs, _ = evolve(problem, states, lambda t, _: done(t))
+    return Level(panels, outputs, states.kernels(record), states.tails)
+
+
+class NeuronStates(FlowStates):
+    r"""The flow of two-layer blocks.
+
+    Args:
+        problem, record, panels: as of `FlowStates`.
+        cloud: $(\xi_u, \xi_v)$ of N neurons, shape (N, 2k).
+    """
+
+    def __init__(self, problem: Problem, record: Record, panels: Panels, cloud: Array) -> None:
+        super().__init__(problem, record, panels, 1)
+        model = problem.model
+        self.u, self.v = cloud[:, : self.k], cloud[:, self.k :] / model.expansion**0.5
+        self.phi, self.a, self.share = model.phi, model.multiplier, model.multiplier * model.expansion / len(cloud)
+        alpha, gammas, _ = problem.parametrization.layers(2)
+        self.moves = [float(alpha + gamma == 1) for gamma in gammas]  # u, v
+        n, N = len(panels.nodes), len(cloud)
+        require(16 * n * N * self.census.backward, "this limit", "take fewer steps or samples, or a looser tol")
+        self.turns = np.zeros((n, N, 0))  # phi'(pi) theta of every trained (step, sample)
+        self.values = np.zeros((n, N, 0))  # phi(pi) of them
+
+    def _arguments(self, at: slice, x: Array, weights: Array) -> Array:
+        r"""$\pi$ of features x (q, new, k), shape (q, new, N)."""
+        seen = self.moves[0] * self.a * weights * (x @ transposed(self.x[at]))
+        return x @ self.u.T - seen @ transposed(self.turns[at])
+
+    def _pulls(self, at: slice, delta: Array, weights: Array) -> Array:
+        r"""$\theta$ of gradients delta (q, new, k), shape (q, new, N)."""
+        seen = self.moves[1] * self.a * weights * (delta @ transposed(self.delta[at]))
+        return delta @ self.v.T - seen @ transposed(self.values[at])
+
+    def _forward_change(self, t: int) -> Change:
+        weights = self._weights(t)
+
+        def change(at: slice, x: Array) -> Array:
+            f = self.share * self.phi.phi(self._arguments(at, x, weights))
+            return f @ self.v - (self.moves[1] * self.a * weights * (f @ self.values[at])) @ self.delta[at]
+
+        return change
+
+    def _backward_change(self, t: int, x: Array) -> Change:
+        weights, everywhere = self._weights(t), slice(None)
+        arguments = self._arguments(everywhere, x, weights)
+        slopes = self.phi.derivative(arguments)
+        self._under_way = self.phi.phi(arguments), slopes, weights
+
+        def change(at: slice, delta: Array) -> Array:
+            g = self.share * slopes[at] * self._pulls(at, delta, weights)
+            return -(g @ self.u) + (self.moves[0] * self.a * weights * (g @ self.turns[at])) @ self.x[at]
+
+        return change
+
+    def _learn(self, x: Array, delta: Array) -> None:
+        values, slopes, weights = self._under_way
+        turns = slopes * self._pulls(slice(None), delta, weights)
+        self.turns = np.concatenate([self.turns, transposed(turns)], axis=2)
+        self.values = np.concatenate([self.values, transposed(values)], axis=2)
+        super()._learn(x, delta)
