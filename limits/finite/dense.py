@@ -9,7 +9,7 @@ $\delta^{l-1}$ is known, so that no gradient of the whole network is ever held.
 One training loop serves networks that differ in seed, learning rate and multiplier: they are the first axis of every array.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +49,11 @@ class Shapes:
         """Entries of a block's matrices."""
         return sum(rows * columns for rows, columns in self.matrices)
 
+    @property
+    def largest(self) -> int:
+        """Entries of the largest matrix."""
+        return max(rows * columns for rows, columns in self.matrices)
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -84,13 +89,13 @@ def draw(
     weights = [np.empty((blocks, S, *matrix), dtype) for matrix in shapes.matrices]
 
     def fill(s: int) -> None:
-        rng = np.random.default_rng([seed, seeds[s]])
+        rng, normals = np.random.default_rng([seed, seeds[s]]), [np.empty(matrix) for matrix in shapes.matrices]
         u[s] = rng.standard_normal((n, problem.d_in)).T
         v[s] = rng.standard_normal((n, problem.d_out)).T
         scales = [blocks**-beta / columns**0.5 for beta, (_, columns) in zip(shapes.betas, shapes.matrices, strict=True)]
         for l in range(blocks):
-            for layer, scale in zip(weights, scales, strict=True):
-                layer[l, s] = rng.standard_normal(layer.shape[2:]) * scale
+            for layer, out, scale in zip(weights, normals, scales, strict=True):
+                np.multiply(rng.standard_normal(out=out), scale, out=layer[l, s], casting="same_kind")
 
     return Drawn(u, v, weights, [threads.submit(fill, s) for s in range(S)])
 
@@ -127,7 +132,8 @@ class DenseTraining:
         self.targets = library.put(problem.targets)
         alpha = float(problem.parametrization.layers(self.model.block_depth)[0])
         self.c = library.put(np.asarray(multipliers, float)[:, None, None] * L**-alpha)
-        post = self.model.form == "post" and not self.model.phi.linear
+        self.phi = self.model.phi  # a name is looked up once
+        post = self.model.form == "post" and not self.phi.linear
         self.averaging = library.put(np.full((self.width, 1), 1 / self.width)) if post and self.model.mean_subtraction else None
         self._set_movers(np.asarray(lrs, float)[:, None, None], L)
 
@@ -136,16 +142,12 @@ class DenseTraining:
         top, schedule = shape_of(optimizer.schedule())
         gammas, rule = problem.parametrization.layers(self.model.block_depth)[1], rule_of(optimizer, library, schedule)
         sizes = gradients(problem.parametrization, self.model.block_depth)
-        self.scales = [L ** -float(size.at({})) for size in sizes]
-        decays = library.put(top * optimizer.weight_decay * lrs) if optimizer.weight_decay else None
+        decays = top * optimizer.weight_decay * lrs if optimizer.weight_decay else None
         self.movers = []
-        for gamma, layer in zip(gammas, self.weights, strict=True):
-            unit = unit_of(optimizer, self.width, *layer.shape[2:]) * L ** -float(gamma)
-            self.movers.append(
-                Mover(
-                    library, rule, library.put(top * unit * lrs), decays, [layer[l, ...] for l in range(L)], states_of(optimizer)
-                )
-            )
+        for gamma, size, layer in zip(gammas, sizes, self.weights, strict=True):
+            unit, scale = unit_of(optimizer, self.width, *layer.shape[2:]) * L ** -float(gamma), L ** -float(size.at({}))
+            matrices = [layer[l, ...] for l in range(L)]
+            self.movers.append(Mover(library, rule, scale, top * unit * lrs, decays, matrices, states_of(optimizer)))
         self.learns = top > 0 and bool(np.any(lrs > 0))
         self.ends = {FORWARD: self._end("input_lr", self.u), BACKWARD: self._end("output_lr", self.v)}
 
@@ -154,10 +156,9 @@ class DenseTraining:
         if not top:
             return None
         ones, decay = np.ones((rows.shape[0], 1, 1)), self.problem.optimizer.weight_decay
-        decays = self.library.put(top * decay * ones) if decay else None
         rule = rule_of(self.problem.optimizer, self.library, schedule, end=True)
         states = 2 if isinstance(self.problem.optimizer, Muon) else states_of(self.problem.optimizer)
-        return Mover(self.library, rule, self.library.put(top * ones), decays, [rows], states)
+        return Mover(self.library, rule, 1.0, top * ones, top * decay * ones if decay else None, [rows], states)
 
     def evaluate(self, t: int, whole: bool = True) -> Array:
         """Outputs of evaluation t, of all samples (S, P + R, d_out) or only of the batch (S, B, d_out), and the step after it."""
@@ -190,19 +191,28 @@ class DenseTraining:
     # Forward.
 
     def _forward(self, t: int, x: Array, batch: Rows | None, kept: bool) -> tuple[Array, list[Kept]]:
-        tape, pick = [], (lambda rows: rows) if batch is None else batch
+        tape, pick = [], self._picking(batch)
         leave = leaving(self.watch(FORWARD, t), lambda r: Rows(self.library, r.samples))
         for l in range(self.blocks):
             leave(l, x)
             added, block = self.block(l, x, pick if kept else None)
-            x = x + self.c * added
+            added *= self.c
+            added += x
+            x = added
             tape.append(block)
         leave(self.blocks, x)
         return x, tape
 
+    def _picking(self, batch: Rows | None) -> Callable[[Array], Array]:
+        """From rows of the samples that go forward to rows of those that go back: copies, unless they are all the same."""
+        if batch is None or len(batch) == len(self.inputs):
+            return lambda rows: rows
+        index = self.library.whole(batch.samples)
+        return lambda rows: self.library.xp.take(rows, index, axis=-2)
+
     def block(self, l: int, x: Array, pick: Any = None, weights: Sequence[Array] | None = None) -> tuple[Array, Kept]:
         """The branch of block l (from 0) at rows x, without its multiplier, and what is kept of the rows that are picked."""
-        phi, kept, form = self.model.phi, Kept([], []), self.model.form
+        phi, kept, form = self.phi, Kept([], []), self.model.form
         y, norm = self._normalised(x)
         if norm is not None and pick is not None:
             kept = Kept([], [], (pick(y), pick(norm)))
@@ -221,11 +231,11 @@ class DenseTraining:
     def bends(self, layer: int) -> bool:
         """Whether phi follows a layer."""
         last = layer == self.model.block_depth - 1
-        return not self.model.phi.linear and (self.model.form == "post" or (self.model.form == "mlp" and not last))
+        return not self.phi.linear and (self.model.form == "post" or (self.model.form == "mlp" and not last))
 
     def _keep_slope(self, kept: Kept, pick: Any, h: Array) -> None:
         if pick is not None:
-            kept.slopes.append(self.model.phi.derivative(pick(h)))
+            kept.slopes.append(self.phi.derivative(pick(h)))
 
     def _normalised(self, x: Array) -> tuple[Array, Array]:
         if not self.model.layer_norm:
@@ -252,24 +262,25 @@ class DenseTraining:
         leave(0, delta)
         if (mover := self.ends[FORWARD]) is not None:
             inputs = self.library.rows(self.inputs, batch.samples)
-            mover(0, self.library.product(xp.matrix_transpose(inputs), delta), t)
+            mover(0, xp.broadcast_to(inputs, (delta.shape[0], *inputs.shape)), delta, t)
         if (mover := self.ends[BACKWARD]) is not None:
-            mover(0, self.library.product(xp.matrix_transpose(chi), end), t)
+            mover(0, chi, end, t)
 
     def _block_back(self, t: int, l: int, delta: Array, kept: Kept) -> Array:
         """Delta before block l; its matrices move."""
         g, slopes = self.c * self.centred(delta), list(kept.slopes)
         for i in reversed(range(self.model.block_depth)):
             if self.bends(i):
-                g = g * slopes.pop()
+                g *= slopes.pop()
             before = self.library.product(g, self.weights[i][l, ...])
             if self.learns:
-                gradient = self.library.product(self.library.xp.matrix_transpose(self.scales[i] * g), kept.inputs[i])
-                self.movers[i](l, gradient, t)
+                self.movers[i](l, g, kept.inputs[i], t)
             g = before
         if slopes:
-            g = g * slopes.pop()
-        return delta + (g if kept.norm is None else self._norm_back(g, *kept.norm))
+            g *= slopes.pop()
+        g = g if kept.norm is None else self._norm_back(g, *kept.norm)
+        g += delta
+        return g
 
     def _norm_back(self, g: Array, normalised: Array, factor: Array) -> Array:
         xp = self.library.xp
@@ -279,9 +290,12 @@ class DenseTraining:
 
 def numbers_per_network(problem: Problem, shapes: Shapes, blocks: int, width: int) -> int:
     """Numbers that one network holds while it trains: weights, states of the optimizer, and rows between the passes."""
-    states = states_of(problem.optimizer)
+    model, states = problem.model, states_of(problem.optimizer)
     batch = max((int(np.count_nonzero(problem.batch_share(t))) for t in range(problem.steps)), default=0)
     inner = sum(rows for rows, _ in shapes.matrices) - width
-    rows = batch * (2 * width + 2 * inner + (width if problem.model.layer_norm else 0))
+    slopes = 0 if model.phi.linear else inner + (width if model.form != "mlp" else 0)
+    kept = batch * (width + inner + slopes + (width if model.layer_norm else 0))
     ends = (problem.d_in + problem.d_out) * width * (1 + states)
-    return blocks * (shapes.numbers * (1 + states) + rows) + ends + 6 * len(problem.evaluated) * (width + inner)
+    passing = 3 * (len(problem.evaluated) + batch) * (width + inner)
+    moving = shapes.largest * (5 if isinstance(problem.optimizer, Muon) else 1)
+    return blocks * (shapes.numbers * (1 + states) + kept) + ends + passing + moving

@@ -229,14 +229,15 @@ class _Runs:
                 "or use float32"
             )
         fits = int(SHARE_OF_MEMORY * free / one)
-        count = -(-seeds // max(1, min(side_by_side(self.library, self.width, self.blocks), fits // 2)))
+        pay = side_by_side(self.library, self.engine.largest**0.5, self.engine.matrices)
+        count = -(-seeds // max(1, min(pay, fits // 2)))
         batches = [range(seeds * b // count, seeds * (b + 1) // count) for b in range(count)]
         size = len(batches[-1])
         return batches, max(0, min(-(-processors() // size), fits // size - 1))
 
     def bytes_per_seed(self) -> int:
         numbers = self.engine.numbers_per_seed() + self.observer.numbers_per_seed(self.width)
-        return self.library.itemsize * numbers + 8 * self.width**2
+        return self.library.itemsize * numbers + 8 * self.engine.largest
 
     def _train_batch(self, drawn: Any) -> Iterator[int]:
         """Train side by side; yields the evaluations as they are done, the last when the batch is counted in."""
@@ -294,15 +295,16 @@ class _Runs:
         return np.array(self.diverged, int) < 0
 
 
-def side_by_side(library: Library, width: int, blocks: int) -> int:
-    """Seeds that pay in one product: enough to hide what it costs to start, few enough for their weights to stay in cache.
+def side_by_side(library: Library, width: float, matrices: int) -> int:
+    """Networks that pay in one product: enough to hide what it costs to start, few enough for their weights to stay in cache.
 
-    Measured: 256 kB of a block's matrices on a CPU, up to 1 MB while all blocks together take 8 MB.
+    Measured, with `matrices` of width x width in a network: 256 kB of those of one layer on a CPU, up to 1 MB while all
+    together take 8 MB.
     """
-    matrix = library.itemsize * width**2
+    matrix = int(library.itemsize * width**2)
     if not library.on_cpu:
         return max(1, 2**26 // matrix)
-    return max(1, 2**18 // matrix, min(2**20 // matrix, 2**23 // (matrix * blocks)))
+    return max(1, 2**18 // matrix, min(2**20 // matrix, 2**23 // (matrix * matrices)))
 
 
 def _first(bad: np.ndarray) -> np.ndarray:

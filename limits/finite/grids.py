@@ -16,6 +16,7 @@ from limits.finite.ensemble import SHARE_OF_MEMORY, checked_block_width, side_by
 from limits.finite.library import Library, open_library, processors
 from limits.problem import Problem
 from limits.training import LARGEST_OUTPUT
+from limits.trajectory import Interrupted
 from limits.validation import number, whole
 
 Array = Any
@@ -31,7 +32,8 @@ class Grid:
         lrs: learning rates of the blocks, shape (R,): the largest of the schedule.
         multipliers: a, shape (A,).
         evaluations: at which evaluations losses are known, shape (K,): all of them, or with mini-batches the first and the last.
-        losses: mean loss over all inputs, shape (A, R, seeds, K); infinite from where a network diverged.
+        losses: mean loss over all inputs, shape (A, R, seeds, K); infinite from where a network diverged, NaN where an
+            interruption came first.
         probe_losses: the same for probes with targets, else None.
         meta: sizes, version, wall time in seconds.
     """
@@ -81,6 +83,7 @@ def grid(
     Raises:
         ValueError, TypeError: rates that are negative, multipliers that are not positive, sizes that are no whole numbers.
         MemoryError: one network does not fit.
+        Interrupted: a KeyboardInterrupt after at least one evaluation; `partial` is the `Grid` of what was finished.
 
     >>> from limits import DEPTH_MUP, Problem, ResNet, SGD
     >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
@@ -96,10 +99,20 @@ def grid(
     library = open_library(backend, device, dtype)
     inner = checked_block_width(problem, sizes["width"], block_width)
     members = _Members(problem, library, Dense(problem, library, sizes["width"], sizes["blocks"], inner))
-    losses, probes = members.train(int(seed), sizes["seeds"], rates, factors, progress or (lambda done, total: None))
     meta = {"rung": "finite", **sizes, "seed": int(seed), "backend": backend, "dtype": dtype, "version": limits.__version__}
+    stopped = None
+    try:
+        members.train(int(seed), sizes["seeds"], rates, factors, progress or (lambda done, total: None))
+    except KeyboardInterrupt as stop:
+        if np.all(np.isnan(members.losses)):
+            raise
+        stopped, meta = stop, meta | {"partial": True}
+    probes = members.probes if problem.probe_targets is not None else None
     meta["seconds"] = time.perf_counter() - began
-    return Grid(problem, rates, factors, members.evaluations, losses, probes, meta)
+    answer = Grid(problem, rates, factors, members.evaluations, members.losses, probes, meta)
+    if stopped:
+        raise Interrupted(answer) from stopped
+    return answer
 
 
 def _numbers(values: Any, name: str, *, open_low: bool) -> np.ndarray:
@@ -115,33 +128,42 @@ class _Members:
         self.problem, self.library, self.engine = problem, library, engine
         T = problem.steps
         self.evaluations = np.arange(T + 1) if problem.batches is None else np.unique([0, T])
+        self.losses = self.probes = np.zeros(0)
 
-    def train(
-        self, seed: int, seeds: int, lrs: np.ndarray, multipliers: np.ndarray, progress: Progress
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Losses of inputs and of probes, shape (A, R, seeds, K)."""
+    def train(self, seed: int, seeds: int, lrs: np.ndarray, multipliers: np.ndarray, progress: Progress) -> None:
+        """Fill `losses` and `probes`, shape (A, R, seeds, K)."""
         pairs = [(a, r) for a in range(len(multipliers)) for r in range(len(lrs))]
         shape = (len(multipliers), len(lrs), seeds, len(self.evaluations))
-        found = {"losses": np.full(shape, np.inf), "probes": np.full(shape, np.inf)}
+        self.losses, self.probes = np.full(shape, np.nan), np.full(shape, np.nan)
         total, done = len(pairs) * seeds * (self.problem.steps + 1), 0
-        fits = self._fitting()
-        with ThreadPoolExecutor(processors()) as threads:
+        fits = self._fitting(len(pairs))
+        threads = ThreadPoolExecutor(processors())
+        try:
             for some in _groups(range(seeds), max(1, fits // len(pairs))):
                 drawn = self.engine.draw(threads, seed, some).wait()
                 for group in _groups(range(len(pairs)), max(1, fits // len(some))):
                     chosen = [pairs[i] for i in group]
-                    begun = done
-                    for t, k, losses, probes in self._group(drawn, lrs, multipliers, chosen):
-                        for (a, r), mine, other in zip(chosen, losses, probes, strict=True):
-                            found["losses"][a, r, some.start : some.stop, k] = mine
-                            found["probes"][a, r, some.start : some.stop, k] = other
-                        progress(begun + (t + 1) * len(chosen) * len(some), total)
-                    done = begun + (self.problem.steps + 1) * len(chosen) * len(some)
-                    progress(done, total)
-        return found["losses"], found["probes"] if self.problem.probe_targets is not None else None
+                    for t in self._train_group(drawn, lrs, multipliers, chosen, some):
+                        progress(done + (t + 1) * len(chosen) * len(some), total)
+                    done += (self.problem.steps + 1) * len(chosen) * len(some)
+        finally:
+            threads.shutdown(cancel_futures=True)
 
-    def _fitting(self) -> int:
-        """Networks that train side by side: as many as pay, and fit twice, as they are copied from the drawn ones."""
+    def _train_group(
+        self, drawn: Drawn, lrs: np.ndarray, multipliers: np.ndarray, chosen: list[tuple[int, int]], seeds: range
+    ) -> Iterator[int]:
+        """Train drawn seeds at some pairs, and write down their losses; yields evaluations, the last of them at the end."""
+        a, r, these = *np.array(chosen).T, slice(seeds.start, seeds.stop)
+        for t, k, losses, probes in self._group(drawn, lrs, multipliers, chosen):
+            self.losses[a, r, these, k], self.probes[a, r, these, k] = losses, probes
+            if t < self.problem.steps:
+                yield t
+        for found in (self.losses, self.probes):
+            found[a, r, these] = np.where(np.isnan(found[a, r, these]), np.inf, found[a, r, these])
+        yield self.problem.steps
+
+    def _fitting(self, pairs: int) -> int:
+        """Networks that train side by side: as many as pay, and fit beside the drawn ones, one for all pairs of a seed."""
         one = self.library.itemsize * self.engine.numbers_per_seed()
         free = SHARE_OF_MEMORY * self.library.free_memory()
         if 2 * one > free:
@@ -149,7 +171,8 @@ class _Members:
                 f"one network of width {self.engine.width} and {self.engine.blocks} blocks takes {2 * one / 1e9:.1f} GB with its "
                 f"copy, more than {SHARE_OF_MEMORY:.0%} of what is free: make it smaller, or use float32"
             )
-        return max(1, min(side_by_side(self.library, self.engine.width, self.engine.blocks), int(free / one) - 1))
+        pay = side_by_side(self.library, self.engine.largest**0.5, self.engine.matrices)
+        return max(1, min(pay, int(free / one) - 1, int(free / one / (1 + 1 / pairs))))
 
     def _group(
         self, drawn: Drawn, lrs: np.ndarray, multipliers: np.ndarray, chosen: list[tuple[int, int]]
@@ -194,7 +217,7 @@ class _Members:
         value = problem.loss_function.value
         mine = value(outputs[:, :p], problem.targets).mean(1)
         if problem.probe_targets is None:
-            return mine, np.full(len(mine), np.nan)
+            return mine, np.zeros(len(mine))
         return mine, value(outputs[:, p:], problem.probe_targets).mean(1)
 
 

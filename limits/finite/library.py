@@ -79,6 +79,16 @@ class Library:
         else:
             matrices += left @ right
 
+    def root(self, array: Array, out: Array) -> Array:
+        """The square root of every entry, in the place of `out` where the library can."""
+        return self.xp.sqrt(array) if self.backend == "array_api_strict" else self.xp.sqrt(array, out=out)
+
+    def quotient(self, array: Array, divisor: Array) -> Array:
+        """The quotient of all entries, in the place of the divisor where the library can."""
+        if self.backend == "array_api_strict":
+            return array / divisor
+        return self.xp.divide(array, divisor, out=divisor)
+
     def get(self, array: Array) -> np.ndarray:
         """The array in numpy, float64: the only way off the device."""
         return np.asarray(array.cpu() if self.backend == "torch" else array, float)

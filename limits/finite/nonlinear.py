@@ -26,7 +26,8 @@ from limits.directions import Directions
 from limits.finite.blocks import Product
 from limits.finite.library import Library
 from limits.finite.network import Ends, Networks, Recorded, Watch, inner_multiplier
-from limits.problem import Problem, ResNet
+from limits.nonlinearity import Nonlinearity
+from limits.problem import Problem
 from limits.semiseparable import BACKWARD, FORWARD
 
 Array = Any
@@ -78,13 +79,13 @@ class Form(Protocol):
 class Post:
     r"""$x + c\,G\phi(Wx)$; `product` is with $W$, and with `averaging` (n, 1), None without $G$, that of the mean."""
 
-    model: ResNet
+    phi: Nonlinearity
     multiplier: float
     averaging: Array
 
     def forward(self, product: Product, l: int, x: Array) -> tuple[Array, Array, Array]:
         h = product(l, x)
-        after = self._centred(self.multiplier * self.model.phi.phi(h))
+        after = self._centred(self.multiplier * self.phi.phi(h))
         after += x
         return x, h, after
 
@@ -103,10 +104,10 @@ class Post:
 class Pre:
     r"""$x + c\,W\phi(x)$; `product` is with $cW$."""
 
-    model: ResNet
+    phi: Nonlinearity
 
     def forward(self, product: Product, l: int, x: Array) -> tuple[Array, Array, Array]:
-        y = self.model.phi.phi(x)
+        y = self.phi.phi(x)
         return y, x, product(l, y, onto=x)
 
     def backward(self, product: Product, l: int, slope: Array, delta: Array) -> Array:
@@ -133,11 +134,11 @@ class NonlinearTraining:
         self.coordinates = self.library.put(coordinates)
         model, L, self.width = problem.model, networks.blocks.count, networks.rows[FORWARD].shape[-1]
         alpha, gamma, _ = problem.parametrization.single()
-        self.form: Form = Pre(model)
+        self.form: Form = Pre(model.phi)
         if model.form == "post":
             averaging = np.full((self.width, 1), 1 / self.width)  # a product is several times faster than numpy's mean
             averaging = self.library.put(averaging) if model.mean_subtraction else None
-            self.form = Post(model, model.multiplier * L ** float(-alpha), averaging)
+            self.form = Post(model.phi, model.multiplier * L ** float(-alpha), averaging)
         inner, power = inner_multiplier(problem)
         kappa = inner * model.multiplier * L ** float(power - gamma) / self.width
         self.steps = [*(kappa * problem.optimizer.schedule()).tolist(), 0.0]

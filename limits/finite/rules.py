@@ -21,8 +21,10 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of Muon's Newton-Schulz iteration."""
 SMALLEST = 1e-30
 """Stands for a norm or a root of 0 where it divides."""
-IN_CACHE = 2**17
-"""Numbers of an array up to which elementwise passes over it stay in cache."""
+IN_CACHE = 2**16
+"""Numbers of an array up to which elementwise passes over it and its states stay in cache."""
+LEAST_ROWS = 32
+"""Rows of a matrix below which its product costs more than cache saves."""
 
 
 @runtime_checkable
@@ -30,12 +32,25 @@ class Rule(Protocol):
     """The direction of a step."""
 
     @property
+    def linear(self) -> bool:
+        """Whether directions are linear in gradients, so that a rate may multiply those instead."""
+        ...
+
+    @property
+    def entrywise(self) -> bool:
+        """Whether a direction can be found part by part of a matrix."""
+        ...
+
+    @property
     def schedule(self) -> np.ndarray:
         """Rates of the steps over the largest, shape (T,)."""
         ...
 
-    def direction(self, gradient: Array, state: list[Array], t: int) -> Array:
-        """Q_t times the schedule, from the scaled gradient; rewrites the states, which begin as zeros."""
+    def direction(self, gradient: Array, state: list[Array], t: int) -> tuple[float, Array]:
+        """Q_t times the schedule, as a number and an array, from the scaled gradient.
+
+        Rewrites the states, which begin as zeros, and may rewrite the gradient.
+        """
         ...
 
 
@@ -45,36 +60,43 @@ class Descent:
 
     momentum: float
     schedule: np.ndarray
+    linear: bool = True
+    entrywise: bool = True
 
-    def direction(self, gradient: Array, state: list[Array], t: int) -> Array:
-        step = gradient if self.schedule[t] == 1 else float(self.schedule[t]) * gradient
+    def direction(self, gradient: Array, state: list[Array], t: int) -> tuple[float, Array]:
+        rate = float(self.schedule[t])
         if not state:
-            return step
+            return rate, gradient
         (velocity,) = state
         velocity *= self.momentum
-        velocity += step
-        return velocity
+        if rate != 1:
+            gradient *= rate
+        velocity += gradient
+        return 1.0, velocity
 
 
 @dataclass(frozen=True)
 class Adaptive:
-    """`Adam`."""
+    r"""`Adam`; its states are the sums $\sum_s b^{t-s}g_s$ and $\sum_s b^{t-s}g_s^2$, the means over $1 - b$."""
 
     library: Library
     betas: tuple[float, float]
     eps: float
     schedule: np.ndarray
+    linear: bool = False
+    entrywise: bool = True
 
-    def direction(self, gradient: Array, state: list[Array], t: int) -> Array:
-        (mean, square), (b1, b2) = state, self.betas
-        mean *= b1
-        mean += (1 - b1) * gradient
-        square *= b2
-        square += ((1 - b2) * gradient) * gradient
-        root = self.library.xp.sqrt(square)
-        root *= (1 - b2 ** (t + 1)) ** -0.5
-        root += max(self.eps, SMALLEST)
-        return (float(self.schedule[t]) / (1 - b1 ** (t + 1))) * mean / root
+    def direction(self, gradient: Array, state: list[Array], t: int) -> tuple[float, Array]:
+        (first, second), (b1, b2) = state, self.betas
+        first *= b1
+        first += gradient
+        second *= b2
+        gradient *= gradient
+        second += gradient
+        of_means, of_squares = ((1 - b) / (1 - b ** (t + 1)) for b in (b1, b2))
+        root = self.library.root(second, out=gradient)
+        root += max(self.eps, SMALLEST) * of_squares**-0.5
+        return float(self.schedule[t]) * of_means * of_squares**-0.5, self.library.quotient(first, root)
 
 
 @dataclass(frozen=True)
@@ -84,12 +106,15 @@ class Sign:
     library: Library
     momentum: float
     schedule: np.ndarray
+    linear: bool = False
+    entrywise: bool = True
 
-    def direction(self, gradient: Array, state: list[Array], t: int) -> Array:
+    def direction(self, gradient: Array, state: list[Array], t: int) -> tuple[float, Array]:
         if state:
             state[0] *= self.momentum
-            state[0] += (1 - self.momentum) * gradient
-        return float(self.schedule[t]) * self.library.xp.sign(state[0] if state else gradient)
+            gradient *= 1 - self.momentum
+            state[0] += gradient
+        return float(self.schedule[t]), self.library.xp.sign(state[0] if state else gradient)
 
 
 @dataclass(frozen=True)
@@ -99,13 +124,15 @@ class Orthogonal:
     library: Library
     optimizer: Muon
     schedule: np.ndarray
+    linear: bool = False
+    entrywise: bool = False
 
-    def direction(self, gradient: Array, state: list[Array], t: int) -> Array:
+    def direction(self, gradient: Array, state: list[Array], t: int) -> tuple[float, Array]:
         beta = self.optimizer.momentum
         state[0] *= beta
         state[0] += gradient
         ahead = gradient + beta * state[0] if self.optimizer.nesterov else state[0]
-        return float(self.schedule[t]) * orthogonalised(self.library, ahead, self.optimizer.iterations)
+        return float(self.schedule[t]), orthogonalised(self.library, ahead, self.optimizer.iterations)
 
 
 def orthogonalised(library: Library, matrices: Array, iterations: int) -> Array:
@@ -155,34 +182,63 @@ def unit_of(optimizer: Optimizer, width: int, rows: int, columns: int) -> float:
     return (rows / columns) ** 0.5 if isinstance(optimizer, Muon) else 1 / columns
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some networks, and some rows of one of their matrices: views that are moved together."""
+
+    networks: slice
+    rows: slice
+    matrix: Array
+    state: list[Array]
+
+
 class Mover:
     """Moves one kind of parameter, matrix after matrix.
 
     Args:
         rule: its rule.
+        scale: what gradients are multiplied by before the rule sees them.
         rates: eta c of every network, shape (S, 1, 1).
         decays: eta lambda of every network, shape (S, 1, 1), or None.
         parameters: matrices (S, rows, columns), moved in place.
         states: how many arrays like a parameter the rule keeps of it.
     """
 
-    def __init__(self, library: Library, rule: Rule, rates: Array, decays: Array, parameters: list[Array], states: int) -> None:
-        self.library, self.rule, self.rates, self.decays = library, rule, rates, decays
-        self.parameters = parameters
-        self.state = [[library.zeros(*p.shape) for _ in range(states)] for p in parameters]
+    def __init__(
+        self, library: Library, rule: Rule, scale: float, rates: np.ndarray, decays: np.ndarray | None,
+        parameters: list[Array], states: int
+    ) -> None:  # fmt: skip
+        self.library, self.rule = library, rule
+        self.rates, self.decays = library.put(rates), None if decays is None else library.put(decays)
+        self.scales = library.put(scale * rates) if rule.linear else scale
+        self.parts = [list(self._parts(p, [library.zeros(*p.shape) for _ in range(states)])) for p in parameters]
 
-    def __call__(self, which: int, gradient: Array, t: int) -> None:
-        """One step of parameter number `which`."""
-        parameter, state = self.parameters[which], self.state[which]
-        for part in self._parts(parameter):
-            direction = self.rule.direction(gradient[part, ...], [s[part, ...] for s in state], t)
-            here = parameter[part, ...]
+    def __call__(self, which: int, left: Array, right: Array, t: int) -> None:
+        """One step of parameter number `which`, of gradient left^T right: of rows (S, B, rows) and (S, B, columns)."""
+        left = self.library.xp.matrix_transpose(left * self.scales)
+        for part in self.parts[which]:
+            here, networks = part.matrix, part.networks
+            gradient = self.library.product(left[networks, part.rows, :], right[networks, ...])
+            factor, direction = self.rule.direction(gradient, part.state, t)
             if self.decays is not None:
-                here *= 1 - float(self.rule.schedule[t]) * self.decays[part, ...]
-            here -= self.rates[part, ...] * direction
+                here *= 1 - float(self.rule.schedule[t]) * self.decays[networks, ...]
+            if not self.rule.linear:
+                direction *= factor * self.rates[networks, ...]
+            elif factor != 1:
+                direction *= factor
+            here -= direction
 
-    def _parts(self, parameter: Array) -> Iterator[slice]:
-        """Networks that are moved together: on a CPU as many as stay in cache."""
-        S, each = parameter.shape[0], max(1, parameter.shape[1] * parameter.shape[2])
-        size = max(1, IN_CACHE // each) if self.library.on_cpu else S
-        return (slice(i, min(i + size, S)) for i in range(0, S, size))
+    def _parts(self, matrices: Array, states: list[Array]) -> Iterator[Part]:
+        """On a CPU what stays in cache: several networks, or some rows of one where its rule takes entries one by one."""
+        for networks, rows in self._slices(*matrices.shape):
+            yield Part(networks, rows, matrices[networks, rows, :], [state[networks, rows, :] for state in states])
+
+    def _slices(self, S: int, rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+        size, height = max(1, IN_CACHE // (rows * columns)), rows
+        if not self.library.on_cpu:
+            size = S
+        elif self.rule.entrywise and size == 1:
+            height = max(LEAST_ROWS, IN_CACHE // columns)
+        for i in range(0, S, size):
+            for j in range(0, rows, height):
+                yield slice(i, min(i + size, S)), slice(j, min(j + height, rows))
