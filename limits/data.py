@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from limits.losses import one_hot
-from limits.optimizers import SGD
+from limits.optimizers import Optimizer
 from limits.parametrization import Parametrization
 from limits.problem import Problem, ResNet
 from limits.validation import whole
@@ -49,14 +49,14 @@ class Dataset:
         self,
         model: ResNet,
         parametrization: Parametrization,
-        optimizer: SGD,
+        optimizer: Optimizer,
         *,
         loss: str | None = None,
         batches: object = None,
     ) -> Problem:
         """Training on these data.
 
-        >>> from limits import DEPTH_MUP
+        >>> from limits import DEPTH_MUP, SGD, ResNet
         >>> teacher(20, 3).problem(ResNet(), DEPTH_MUP, SGD(0.5, steps=2)).d_in
         3
         """

@@ -22,8 +22,10 @@ EXAMPLES = (*ROOMS, "compare", "cost")
 """Modules whose every public function and class is for users."""
 
 NO_EXAMPLE = {
+    "compare.ExponentCheck": "what `measure_exponents` gives; its example shows it",
     "compare.Ladder": "what `ladder` gives; its example shows it",
     "compare.PowerLaw": "what `fit_power_law` gives; its example shows it",
+    "compare.Row": "what `measure_exponents` gives; its example shows it",
     "compare.Unanswered": "an answer on its way between processes",
     "Grid": "what `grid` gives; its example shows it",
     "cost.Estimate": "what `estimate` gives; its example shows it",
@@ -32,11 +34,15 @@ NO_EXAMPLE = {
     "data.load_data": "reads a file of the user, or digits; tests/test_data.py",
     "plots.comparison": "draws; tests/test_plots.py and the picture in the README",
     "plots.depth_rate": "draws; tests/test_plots.py",
+    "plots.exponent_check": "draws; tests/test_plots_exponents.py",
+    "plots.exponent_verdicts": "draws; tests/test_plots_exponents.py",
     "plots.feature_kernel": "draws; tests/test_plots.py",
     "plots.gradient_diversity": "draws; tests/test_plots.py",
     "plots.increments": "draws; tests/test_plots.py",
     "plots.kernel_map": "draws; tests/test_plots.py",
     "plots.losses": "draws; tests/test_plots.py",
+    "plots.measured_diversity": "draws; tests/test_plots_exponents.py",
+    "plots.measured_exponent": "draws; tests/test_plots_exponents.py",
     "plots.outputs": "draws; tests/test_plots.py",
     "plots.phase_diagram": "draws; the picture of docs and README",
     "plots.phases": "draws; the picture of docs and README",

@@ -4,6 +4,7 @@
 `sentences` says in one line what went wrong.
 """
 
+from limits.cli import exponents_command as exponents_command
 from limits.cli.commands import app
 
 

@@ -2,6 +2,7 @@
 
 from limits.plots.depth import feature_kernel, increments, kernel_map
 from limits.plots.diversity import COMMON, gradient_diversity
+from limits.plots.exponents import exponent_check, exponent_verdicts, measured_diversity, measured_exponent
 from limits.plots.regimes import BOX, NAMED, SHADES, UNFAITHFUL, phase_diagram, phases
 from limits.plots.rungs import comparison, depth_rate, losses, outputs, rate, width_rate
 from limits.plots.style import DEEP, FINITE, WIDE
@@ -17,11 +18,15 @@ __all__ = [
     "WIDE",
     "comparison",
     "depth_rate",
+    "exponent_check",
+    "exponent_verdicts",
     "feature_kernel",
     "gradient_diversity",
     "increments",
     "kernel_map",
     "losses",
+    "measured_diversity",
+    "measured_exponent",
     "outputs",
     "phase_diagram",
     "phases",
