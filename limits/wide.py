@@ -39,7 +39,7 @@ def refuse_blocks(problem: Problem, what: str = "recurse") -> None:
     if problem.model.block_depth > 1:
         raise ValueError(
             f"{what} treats blocks of one layer, got block_depth={problem.model.block_depth}: linear blocks of k layers at "
-            "alpha = gamma_i = 1/2 tend to those of one layer with k times the learning rate"
+            "alpha = gamma_i = 1/2 tend to those of one layer with k times the learning rate; simulate trains networks of any block"
         )
     if not problem.model.phi.linear:
         raise ValueError(

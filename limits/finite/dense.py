@@ -205,26 +205,26 @@ class DenseTraining:
 
     def _picking(self, batch: Rows | None) -> Callable[[Array], Array]:
         """From rows of the samples that go forward to rows of those that go back: copies, unless they are all the same."""
-        if batch is None or len(batch) == len(self.inputs):
+        if batch is None or len(batch) == self.inputs.shape[0]:
             return lambda rows: rows
         index = self.library.whole(batch.samples)
         return lambda rows: self.library.xp.take(rows, index, axis=-2)
 
     def block(self, l: int, x: Array, pick: Any = None, weights: Sequence[Array] | None = None) -> tuple[Array, Kept]:
         """The branch of block l (from 0) at rows x, without its multiplier, and what is kept of the rows that are picked."""
-        phi, kept, form = self.phi, Kept([], []), self.model.form
+        phi, form, pick = self.phi, self.model.form, pick or (lambda rows: None)
         y, norm = self._normalised(x)
-        if norm is not None and pick is not None:
-            kept = Kept([], [], (pick(y), pick(norm)))
+        seen = pick(y)
+        kept = Kept([], [], None if norm is None or seen is None else (seen, pick(norm)))
         if form == "pre" and not phi.linear:
-            self._keep_slope(kept, pick, y)
+            self._keep_slope(kept, seen)
             y = phi.phi(y)
+            seen = pick(y)
         for i, layer in enumerate(weights or [w[l, ...] for w in self.weights]):
-            if pick is not None:
-                kept.inputs.append(pick(y))
+            kept.inputs.append(seen if i == 0 else pick(y))
             y = self.library.product(y, self.library.xp.matrix_transpose(layer))
             if self.bends(i):
-                self._keep_slope(kept, pick, y)
+                self._keep_slope(kept, pick(y))
                 y = phi.phi(y)
         return self.centred(y), kept
 
@@ -233,9 +233,9 @@ class DenseTraining:
         last = layer == self.model.block_depth - 1
         return not self.phi.linear and (self.model.form == "post" or (self.model.form == "mlp" and not last))
 
-    def _keep_slope(self, kept: Kept, pick: Any, h: Array) -> None:
-        if pick is not None:
-            kept.slopes.append(self.phi.derivative(pick(h)))
+    def _keep_slope(self, kept: Kept, h: Array) -> None:
+        if h is not None:
+            kept.slopes.append(self.phi.derivative(h))
 
     def _normalised(self, x: Array) -> tuple[Array, Array]:
         if not self.model.layer_norm:
@@ -294,8 +294,9 @@ def numbers_per_network(problem: Problem, shapes: Shapes, blocks: int, width: in
     batch = max((int(np.count_nonzero(problem.batch_share(t))) for t in range(problem.steps)), default=0)
     inner = sum(rows for rows, _ in shapes.matrices) - width
     slopes = 0 if model.phi.linear else inner + (width if model.form != "mlp" else 0)
-    kept = batch * (width + inner + slopes + (width if model.layer_norm else 0))
+    normalised = width if model.layer_norm and model.form == "pre" and not model.phi.linear else 0
+    kept = batch * (width + inner + slopes + normalised)
     ends = (problem.d_in + problem.d_out) * width * (1 + states)
-    passing = 3 * (len(problem.evaluated) + batch) * (width + inner)
+    passing = 4 * len(problem.evaluated) * max(rows for rows, _ in shapes.matrices)
     moving = shapes.largest * (5 if isinstance(problem.optimizer, Muon) else 1)
     return blocks * (shapes.numbers * (1 + states) + kept) + ends + passing + moving
