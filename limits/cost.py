@@ -8,6 +8,7 @@ from limits.deep import solve
 from limits.deep.nonlinear import nonlinear_footprint
 from limits.directions import trained_directions
 from limits.finite import simulate, simulation_footprint
+from limits.finite.ensemble import checked_block_width
 from limits.problem import Problem
 from limits.record import Record
 from limits.semiseparable import footprint
@@ -56,6 +57,7 @@ def estimate(
     width: int | None = None,
     blocks: int | None = None,
     seeds: int = 1,
+    block_width: int | None = None,
     tol: float = 1e-8,
     record: Record | None = None,
     dtype: str = "float32",
@@ -75,13 +77,15 @@ def estimate(
         width: of the networks; for "simulate".
         blocks: of the networks; for "simulate" and "recurse".
         seeds: networks; for "simulate".
+        block_width: width inside a block; for "simulate".
         tol: of the limit; for "solve".
         record: kernels that would be kept; what a run keeps by default if None.
         dtype: of the networks.
         calibrate: make trial runs (well under a second each) and estimate the time.
 
     Raises:
-        ValueError: an unknown rung, a missing size, or "recurse" of nonlinear blocks.
+        ValueError: an unknown rung, a missing size, or a problem that the rung does not treat, such as "recurse" of nonlinear
+            blocks or limits of other optimizers than SGD.
 
     >>> from limits import DEPTH_MUP, ResNet, SGD
     >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=10), [[1.0]], [[1.0]])
@@ -99,9 +103,9 @@ def estimate(
         }
         parts = {
             "kernels": _kernel_bytes(problem, record, 2, 2),
-            "networks": simulation_footprint(problem, record=record, dtype=dtype, **sizes),
+            "networks": simulation_footprint(problem, record=record, dtype=dtype, block_width=block_width, **sizes),
         }
-        seconds = _network_seconds(problem, dtype=dtype, **sizes) if calibrate else None
+        seconds = _network_seconds(problem, dtype=dtype, block_width=block_width, **sizes) if calibrate else None
         return _sum(rung, parts, seconds, sizes)
     r, d = trained_directions(problem).count, problem.d_out
     of: dict[str, Any] = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
@@ -153,11 +157,13 @@ def _timed(run: Any) -> float:
     return time.perf_counter() - began
 
 
-def _network_seconds(problem: Problem, *, width: int, blocks: int, seeds: int, dtype: str) -> float:
+def _network_seconds(problem: Problem, *, width: int, blocks: int, seeds: int, dtype: str, block_width: int | None) -> float:
     """Drawing weights and training are both linear in blocks and seeds; a trial of a few blocks without and with steps."""
-    some = min(blocks, max(2, 2_000_000 // width**2))
+    inner = checked_block_width(problem, width, block_width)
+    some = min(blocks, max(2, 2_000_000 // (width * max(width, inner))))
     few = min(problem.steps, TRIAL_STEPS)
     options: dict[str, Any] = {"width": width, "blocks": some, "dtype": dtype, "record": Record(kinds=())}
+    options |= {"block_width": block_width}
     none = _timed(lambda: simulate(problem.prefix(0), **options))
     more = _timed(lambda: simulate(problem.prefix(few), **options)) if few else none
     step = max(0.0, more - none) / max(1, few)

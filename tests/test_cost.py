@@ -10,7 +10,7 @@ from conftest import CATALOGUE
 
 from limits import Record, estimate, recurse, simulate, solve
 from limits.cost import BASE, RUNGS, Estimate
-from limits.optimizers import SGD
+from limits.optimizers import SGD, Adam, AdamW, Muon, SignSGD
 from limits.parametrization import DEPTH_MUP, NEURAL_ODE
 from limits.problem import Problem, ResNet
 
@@ -223,3 +223,42 @@ def test_a_record_too_large_to_run_can_be_estimated():
     assert estimate(problem, "recurse", blocks=4, record=Record()).bytes > 1e9
     with pytest.raises(ValueError, match="keep fewer samples"):
         recurse(problem, blocks=4, record=Record())
+
+
+# Networks of any block under any optimizer.
+
+
+DEEP = [
+    (ResNet("relu"), Adam(0.1, 2), {"width": 512, "blocks": 8, "seeds": 3}, "float32"),
+    (ResNet("relu", 2, form="mlp"), Adam(0.1, 2), {"width": 256, "blocks": 8, "block_width": 1024, "seeds": 2}, "float32"),
+    (ResNet("relu", 2, form="mlp", expansion=4), AdamW(0.1, 2), {"width": 256, "blocks": 8, "seeds": 2}, "float64"),
+    (ResNet("tanh", layer_norm=True), SGD(0.1, 2, weight_decay=0.1), {"width": 64, "blocks": 32, "seeds": 70}, "float32"),
+    (ResNet("tanh", 3), SignSGD(0.1, 2, momentum=0.5), {"width": 256, "blocks": 8, "seeds": 2}, "float32"),
+    (ResNet("tanh", 2), Muon(0.1, 2), {"width": 512, "blocks": 4, "seeds": 2}, "float32"),
+]
+
+
+@pytest.mark.parametrize(("model", "optimizer", "sizes", "dtype"), DEEP)
+@pytest.mark.parametrize("record", [NOTHING, Record(samples=range(8))])
+def test_memory_of_networks_of_any_block(model, optimizer, sizes, dtype, record):
+    problem = replace(random_problem(2, 5, 2, 30), model=model, optimizer=optimizer)
+    assert_estimated(problem, "simulate", **sizes, record=record, dtype=dtype)
+
+
+def test_the_width_inside_counts():
+    problem = replace(random_problem(2, 5, 2, 30), model=ResNet("relu", 2, form="mlp"), optimizer=Adam(0.1, 2))
+    sizes = {"width": 64, "blocks": 16}
+    narrow, wide = (estimate(problem, "simulate", **sizes, block_width=M).bytes - BASE for M in (64, 512))
+    assert 5 < wide / narrow < 8.5
+    assert estimate(problem, "simulate", **sizes).bytes - BASE == narrow
+    assert estimate(problem, "simulate", **sizes, block_width=96, calibrate=True).seconds > 0
+    one = {"block_width": 96, "width": 8, "blocks": 2}
+    with pytest.raises(ValueError, match="block_width is for blocks of several layers, got 96 for block_depth=1"):
+        estimate(CATALOGUE["single"], "simulate", **one)
+
+
+def test_limits_of_other_optimizers_cost_nothing_because_there_are_none():
+    problem = replace(CATALOGUE["single"], optimizer=Adam(0.1, 2))
+    for rung, sizes in (("recurse", {"blocks": 4}), ("solve", {})):
+        with pytest.raises(ValueError, match=f"{rung} treats SGD, got Adam: use simulate"):
+            estimate(problem, rung, **sizes)

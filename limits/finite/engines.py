@@ -36,11 +36,13 @@ class Engine(Protocol):
         coordinates: of the evaluated samples in the directions that pass through the networks; None where samples do.
         largest: numbers of the largest matrix.
         matrices: of a network, between its ends.
+        drawn: numbers of a network that is drawn and not yet in training.
     """
 
     coordinates: np.ndarray | None
     largest: int
     matrices: int
+    drawn: int
 
     def numbers_per_seed(self) -> int:
         """Numbers that one network holds while it trains, without what is recorded."""
@@ -69,7 +71,7 @@ class LowRank:
 
     def __init__(self, problem: Problem, library: Library, width: int, blocks: int) -> None:
         self.problem, self.library, self.width, self.blocks = problem, library, width, blocks
-        self.largest, self.matrices = width**2, blocks
+        self.largest, self.matrices, self.drawn = width**2, blocks, blocks * width**2
         self.basis = directions(problem.evaluated, problem.evaluated)
         linear, self.momentum = problem.model.phi.linear, problem.sgd.momentum
         self.coordinates = self.basis.coordinates if linear else None
@@ -105,6 +107,7 @@ class Dense:
         self.problem, self.library, self.width, self.blocks = problem, library, width, blocks
         self.shapes = dense.Shapes.of(problem, width, block_width)
         self.largest, self.matrices = self.shapes.largest, blocks * len(self.shapes.matrices)
+        self.drawn = blocks * self.shapes.numbers
 
     def numbers_per_seed(self) -> int:
         return dense.numbers_per_network(self.problem, self.shapes, self.blocks, self.width)

@@ -145,8 +145,9 @@ def simulation_footprint(
         batches, ahead = runs.batches(seeds)
     except MemoryError:
         return one
-    side_by_side = max(len(batch) for batch in batches) * (1 + min(ahead, len(batches) - 1))
-    return one * side_by_side + 8 * seeds * (problem.steps + 1) * len(problem.evaluated) * problem.d_out
+    size, ahead = max(len(batch) for batch in batches), min(ahead, len(batches) - 1)
+    drawn = runs.library.itemsize * runs.engine.drawn
+    return size * (one + ahead * drawn) + 8 * seeds * (problem.steps + 1) * len(problem.evaluated) * problem.d_out
 
 
 def checked_block_width(problem: Problem, width: int, block_width: int | None) -> int:
