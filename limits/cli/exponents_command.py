@@ -55,8 +55,8 @@ def exponents(
     kept in its folder runs as soon as it is there, and the same command goes on where it was stopped; exponents.png and
     exponents.json go to --out, or to the current folder.
 
-        limits exponents --alpha 1/2 --gamma 1/2 --samples 8 --steps 3 --lr 0.1
-        limits exponents --nonlinearity tanh --form mlp -k 2 --optimizer Adam --alpha 1 --gamma 0 --lr 0.05 --samples 8 --steps 3
+        limits exponents --alpha 1/2 --gamma 1/2 --samples 8 --directions 4 --steps 3 --lr 0.1
+        limits exponents -k 2 --form mlp --nonlinearity tanh --optimizer Adam --lr 0.05 --samples 8 --directions 4 --steps 3
     """
     from limits.compare import measure_exponents
 
