@@ -20,8 +20,8 @@ from limits.cli import app, report
 from limits.cli.question import Question
 from limits.data import digits
 from limits.finite import simulate
-from limits.optimizers import SGD
-from limits.parametrization import DEPTH_MUP
+from limits.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Muon, SignSGD
+from limits.parametrization import COMPLETEP, DEPTH_MUP, Parametrization
 from limits.problem import ResNet
 from limits.record import Record
 from limits.trajectory import Interrupted, Trajectory
@@ -36,9 +36,9 @@ def limits(*arguments):
     return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
-def small_problem(**changes):
+def small_problem(model=ResNet(), parametrization=DEPTH_MUP, optimizer=SGD(0.3, steps=3), **changes):  # noqa: B008
     data = digits((0, 1), samples=12, directions=2)
-    return data.problem(ResNet(), DEPTH_MUP, SGD(0.3, steps=3), **changes)
+    return data.problem(model, parametrization, optimizer, **changes)
 
 
 def strict_json(text):
@@ -175,6 +175,78 @@ def test_a_nonlinearity_is_part_of_the_question():
     assert Question(samples=4, directions=2).problem().model == ResNet()
 
 
+TRAINERS = [
+    ((), SGD(0.3, steps=10)),
+    (("momentum=0.5", "weight_decay=0.1"), SGD(0.3, steps=10, momentum=0.5, weight_decay=0.1)),
+    (("optimizer=adam", "input_lr=0.1"), Adam(0.3, steps=10, input_lr=0.1)),
+    (("optimizer=AdamW",), AdamW(0.3, steps=10)),
+    (("optimizer=adamw", "weight_decay=0.0"), AdamW(0.3, steps=10, weight_decay=0.0)),
+    (("optimizer=signsgd", "momentum=0.9", "weight_decay=0.2"), SignSGD(0.3, steps=10, momentum=0.9, weight_decay=0.2)),
+    (("optimizer=muon",), Muon(0.3, steps=10)),
+    (("optimizer=Muon", "momentum=0.0"), Muon(0.3, steps=10, momentum=0.0)),
+]
+
+
+@pytest.mark.parametrize(("options", "optimizer"), TRAINERS)
+def test_every_optimizer_can_be_asked_for(options, optimizer):
+    pairs = [option.split("=") for option in options]
+    asked = {name: value if name in ("optimizer", "input_lr") else float(value) for name, value in pairs}
+    assert Question(samples=4, directions=2, **asked).problem().optimizer == optimizer
+
+
+def test_blocks_of_several_layers_have_exponents_of_their_own():
+    asked = Question(samples=4, directions=2, block_depth=3, alpha="1/2", gamma="0,1/2,1", initial="1/2, 0, 0", layer_norm=True)
+    assert asked.problem().parametrization == Parametrization("1/2", (0, "1/2", 1), ("1/2", 0, 0))
+    assert asked.problem().model == ResNet(block_depth=3, layer_norm=True)
+    mlp = Question(samples=4, directions=2, form="mlp", nonlinearity="relu", expansion=4.0, initial="1/4").problem()
+    assert mlp.model == ResNet("relu", 2, form="mlp", expansion=4)
+    assert mlp.parametrization == Parametrization("1/2", "1/2", "1/4")
+
+
+DEEP = ("--form", "mlp", "--nonlinearity", "relu", "--alpha", "1", "--gamma", "0,0", "--layer-norm", "--lr", "0.1")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_networks_of_any_block_and_optimizer_are_those_of_python(name, tmp_path):
+    sizes = ("--width", "16", "--blocks", "3", "--seeds", "2", "--block-width", "24")
+    result = limits("simulate", *SMALL, *DEEP, "--optimizer", name.lower(), *sizes, "--json", "--out", tmp_path)
+    found, model = strict_json(result.stdout), ResNet("relu", 2, form="mlp", layer_norm=True)
+    problem = small_problem(optimizer=OPTIMIZERS[name](0.1, 3), model=model, parametrization=COMPLETEP)
+    assert_allclose(found["outputs"], simulate(problem, width=16, blocks=3, seeds=2, block_width=24).outputs, rtol=1e-6)
+    assert (found["asked"]["optimizer"], found["asked"]["block_width"]) == (name.lower(), 24)
+    assert type(Trajectory.load(tmp_path / "simulate.npz").problem.optimizer) is OPTIMIZERS[name]
+
+
+def test_bfloat16_is_a_type_of_torch(torch):
+    run = ("simulate", *SMALL, "--width", "16", "--blocks", "3", "--seeds", "2", "--backend", "torch", "--json")
+    narrow, single = (strict_json(limits(*run, "--dtype", dtype).stdout)["outputs"] for dtype in ("bfloat16", "float32"))
+    assert 1e-5 < np.abs(np.subtract(narrow, single)).max() < 0.05
+
+
+def test_estimate_leaves_out_rungs_that_do_not_treat_the_problem_and_says_why():
+    run = (
+        "estimate",
+        *SMALL,
+        "--optimizer",
+        "adam",
+        "--blocks",
+        "2",
+        "--width",
+        "8",
+        "--form",
+        "mlp",
+        "--block-width",
+        "64",
+        "--json",
+    )
+    result = limits(*run)
+    assert set(strict_json(result.stdout)) & {"simulate", "recurse", "solve"} == {"simulate"}
+    assert "limits: recurse is left out: recurse treats SGD, got Adam" in result.stderr
+    assert "limits: solve is left out: solve treats SGD, got Adam" in result.stderr
+    wrong = limits("estimate", *SMALL, "--block-width", "8")
+    assert "block_width is for blocks of several layers" in sentence(wrong)
+
+
 @pytest.mark.filterwarnings("ignore::limits.UncentredWarning")
 @pytest.mark.parametrize("model", [ResNet("relu"), ResNet("sin + cos", mean_subtraction=False), ResNet("abs", form="pre")])
 def test_networks_of_a_nonlinearity_are_those_of_python(model):
@@ -234,7 +306,37 @@ def test_teacher_has_its_sizes():
         (("simulate", "--backend", "abacus"), "backend must be"),
         (("simulate", "--width", "0"), "width must be a whole number >= 1"),
         (("simulate", "--nonlinearity", "step"), "nonlinearity must be"),
-        (("simulate", "--form", "mlp"), "form must be 'post' or 'pre', got 'mlp'"),
+        (("simulate", "--form", "moe"), "form must be 'post', 'pre' or 'mlp', got 'moe'"),
+        (("simulate", "--form", "mlp", "-k", "1"), "a block of form 'mlp' has two layers, got block_depth=1"),
+        (("simulate", "--form", "pre", "--block-depth", "2"), "a block of form 'pre' has one layer, got block_depth=2"),
+        (("simulate", "--block-depth", "0"), "block_depth must be a whole number between 1 and 12, got 0"),
+        (("simulate", "--gamma", "0,1/2"), "gamma has 2 exponents, but a block of depth 1 has one layer: give one"),
+        (("simulate", "-k", "3", "--initial", "0,1/2"), "initial has 2 exponents, but a block of depth 3 has 3 layers"),
+        (("simulate", "-k", "2", "--gamma", "0,half"), "gamma must be a fraction, got the text 'half'"),
+        (
+            ("simulate", "--block-width", "8"),
+            "block_width is for blocks of several layers, got 8 for block_depth=1: leave it out",
+        ),
+        (("simulate", "-k", "2", "--block-width", "0"), "block_width must be a whole number >= 1, got 0"),
+        (("simulate", "--expansion", "4"), "expansion is the width between the layers of a block, got 4.0 for block_depth=1"),
+        (("simulate", "--optimizer", "lion"), "--optimizer must be one of SGD, Adam, AdamW, SignSGD, Muon, got 'lion'"),
+        (("simulate", "--optimizer", "adam", "--momentum", "0.9"), "--momentum is for SGD, SignSGD and Muon, got it with Adam"),
+        (("simulate", "--optimizer", "adamw", "--momentum", "0"), "--momentum is for SGD, SignSGD and Muon, got it with AdamW"),
+        (
+            ("simulate", "--optimizer", "adam", "--weight-decay", "0.1"),
+            "--weight-decay does not go with Adam: take --optimizer adamw",
+        ),
+        (("simulate", "--optimizer", "muon", "--momentum", "1"), "momentum must be in [0, 1), got 1.0"),
+        (("simulate", "--weight-decay", "-1"), "weight_decay must be finite and >= 0, got -1.0"),
+        (("simulate", "--dtype", "bfloat16"), "dtype 'bfloat16' needs backend='torch', got backend='numpy'"),
+        (("solve", "--optimizer", "muon"), "solve treats SGD, got Muon: use simulate for networks of finite width"),
+        (("recurse", "--optimizer", "adam"), "recurse treats SGD, got Adam: use simulate for networks of finite width"),
+        (("recurse", "--weight-decay", "0.1"), "recurse treats SGD without weight decay, got weight_decay=0.1: use simulate"),
+        (
+            ("solve", "--layer-norm"),
+            "solve treats blocks without LayerNorm, got layer_norm=True: use simulate for finite networks",
+        ),
+        (("compare", "--optimizer", "signsgd"), "the comparison with recurse treats SGD, got SignSGD: use simulate"),
         (("recurse", "--nonlinearity", "relu"), "recurse treats linear blocks, got nonlinearity='relu'"),
         (("compare", "--nonlinearity", "relu"), "the comparison with recurse treats linear blocks, got nonlinearity='relu'"),
         (("compare", "--widths", "64;128"), "--widths must be whole numbers with commas between them"),

@@ -89,7 +89,7 @@ def test_the_folder_resumes(tmp_path):
     [
         (("--optimizer", "adagrad"), "--optimizer must be one of SGD, Adam, AdamW, SignSGD, Muon, got 'adagrad'"),
         (("--optimizer", "Adam", "--momentum", "0.9"), "--momentum is for SGD, SignSGD and Muon"),
-        (("--form", "mlp"), "a block of form 'mlp' has two layers"),
+        (("--form", "mlp", "-k", "3"), "a block of form 'mlp' has two layers, got block_depth=3"),
         (("--blocks", "8"), "an exponent needs at least two numbers of blocks"),
         (("--seeds", "2"), "seeds must be at least 3"),
         (("--blocks", "8,x"), "--blocks must be whole numbers"),

@@ -16,6 +16,7 @@ from limits.cli.report import Report, finished, plain, write_json, written
 from limits.cli.sentences import INTERRUPTED, Sentences, note
 
 if TYPE_CHECKING:
+    from limits.problem import Problem
     from limits.regimes import PhaseDiagram
 
 app = typer.Typer(cls=Sentences, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
@@ -28,7 +29,8 @@ Sizes = Annotated[str, Option(help="Comma-separated whole numbers.", metavar="LI
 Seed = Annotated[int, Option(help="The networks are drawn from (seed, 0), (seed, 1), …")]
 Backend = Annotated[str, Option(help="Array library: numpy or torch.")]
 Device = Annotated[str | None, Option(help="Where to compute, such as cuda.")]
-Dtype = Annotated[str, Option(help="float32 or float64.")]
+Dtype = Annotated[str, Option(help="float32, float64, or bfloat16: products in it, with torch.")]
+BlockWidth = Annotated[int | None, Option(help="M, width between the layers of a block.  [default: --expansion times --width]")]
 Kernels = Annotated[int, Option(help="Keep the feature kernel of the first so many samples, in the .npz of --out.")]
 
 
@@ -77,7 +79,8 @@ def _limits(
         x^l = x^(l-1) + a L^-alpha phi(W^l x^(l-1)),    f = V^T x^L / n
         W^l <- W^l - lr L^(alpha-gamma) dloss/dW^l
 
-    Blocks are linear, phi(z) = z, unless --nonlinearity says otherwise.
+    Blocks are linear, phi(z) = z, unless --nonlinearity says otherwise; finite networks also have blocks of several layers,
+    LayerNorm, and other optimizers, whose updates are of order L^-gamma too.
     """
 
 
@@ -130,6 +133,7 @@ def simulate(
     blocks: Blocks = 64,
     seeds: Seeds = 8,
     seed: Seed = 0,
+    block_width: BlockWidth = None,
     backend: Backend = "numpy",
     device: Device = None,
     dtype: Dtype = "float32",
@@ -147,10 +151,11 @@ def simulate(
 
         limits simulate --width 512 --seeds 16 --backend torch --out runs
         limits simulate --nonlinearity relu --width 128 --blocks 32
+        limits simulate --form mlp --nonlinearity relu --alpha 1 --gamma 0 --optimizer adam --lr 0.05
     """
     from limits.finite import simulate
 
-    sizes = {"width": width, "blocks": blocks, "seeds": seeds, "seed": seed}
+    sizes = {"width": width, "blocks": blocks, "seeds": seeds, "seed": seed, "block_width": block_width}
     where = {"backend": backend, "device": device, "dtype": dtype}
     report.trajectory("simulate", question.problem(), kernels, partial(simulate, **sizes, **where))
 
@@ -209,7 +214,15 @@ def _write_comparison(folder: Path, ladder: Any, value: dict[str, Any]) -> None:
 
 @app.command()
 @asks
-def estimate(question: Question, report: Report, *, width: Width = 256, blocks: Blocks = 64, seeds: Seeds = 8) -> None:
+def estimate(
+    question: Question,
+    report: Report,
+    *,
+    width: Width = 256,
+    blocks: Blocks = 64,
+    seeds: Seeds = 8,
+    block_width: BlockWidth = None,
+) -> None:
     """What memory and time each rung would take, before it runs.
 
     Up to constants, with T steps, r input and d output directions, and N depth nodes:
@@ -219,25 +232,34 @@ def estimate(question: Question, report: Report, *, width: Width = 256, blocks: 
         recurse     (T(r+d))^2 L     (T(r+d))^3 L
         solve       (T(r+d))^2 N     (T(r+d))^3 N
 
-    With --nonlinearity every sample is a direction, and recurse is left out: it treats linear blocks.
+    With --nonlinearity every sample is a direction. A rung that does not treat the problem is left out, and says why.
 
     Here is an example:
 
         limits estimate --steps 100 --directions 10 --width 1024
     """
-    from limits.cost import estimate
-    from limits.record import Record
-
     folder, problem = report.folder(), question.problem()
-    rungs = ("simulate", "recurse", "solve") if problem.model.phi.linear else ("simulate", "solve")
-    costs = {
-        rung: estimate(problem, rung, width=width, blocks=blocks, seeds=seeds, record=Record(kinds=()), calibrate=True)
-        for rung in rungs
-    }
+    costs = _costs(problem, {"width": width, "blocks": blocks, "seeds": seeds, "block_width": block_width})
     value = report.opening("estimate") | {rung: plain(cost.to_json()) for rung, cost in costs.items()}
     report.say(value, lambda: _cost_table(costs))
     if folder is not None:
         written(write_json(folder / "estimate.json", value))
+
+
+def _costs(problem: "Problem", sizes: dict[str, Any]) -> dict[str, Any]:
+    """The cost of every rung that treats the problem; networks can always be trained."""
+    from limits.cost import RUNGS, estimate
+    from limits.record import Record
+
+    costs = {}
+    for rung in RUNGS:
+        try:
+            costs[rung] = estimate(problem, rung, **sizes, record=Record(kinds=()), calibrate=True)
+        except ValueError as fault:
+            if rung == "simulate":
+                raise
+            note(f"{rung} is left out: {fault}")
+    return costs
 
 
 def _cost_table(costs: dict[str, Any]) -> Any:

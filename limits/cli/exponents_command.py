@@ -15,7 +15,6 @@ from limits.cli.sentences import INTERRUPTED, note
 if TYPE_CHECKING:
     from limits.problem import Problem
 
-WITHOUT_MOMENTUM = ("Adam", "AdamW")
 FAILED = 1
 """The exit code of a check that does not pass."""
 
@@ -30,8 +29,6 @@ def exponents(
     width: Width = 64,
     seeds: Seeds = 16,
     seed: Seed = 0,
-    optimizer: Annotated[str, Option(help="SGD, Adam, SignSGD or Muon.", metavar="NAME")] = "SGD",
-    block_depth: Annotated[int, Option("--block-depth", "-k", help="k, layers in a block.", metavar="K")] = 1,
     fit_from: Annotated[
         int | None, Option(help="The smallest number of blocks that enters a fit.  [default: 1/8 of the largest]")
     ] = None,
@@ -60,7 +57,7 @@ def exponents(
     """
     from limits.compare import measure_exponents
 
-    problem = _posed(question, optimizer, block_depth)
+    problem = _posed(question)
     folder, sizes = report.folder(), numbers(blocks, "--blocks", int)
     networks = {"width": width, "seeds": seeds, "seed": seed, "fit_from": fit_from, "backend": backend, "device": device}
     judge = {"tolerance": tolerance, "error_rate": error_rate, "dtype": dtype, "workers": workers}
@@ -81,23 +78,11 @@ def exponents(
         raise typer.Exit(FAILED)
 
 
-def _posed(question: Question, optimizer: str, block_depth: int) -> "Problem":
-    """What the options ask, of blocks of any depth under any optimizer."""
-    from limits.optimizers import OPTIMIZERS
-    from limits.problem import ResNet
-
-    problem = replace(question, form="post").problem()
-    names = ("nonlinearity", "multiplier", "mean_subtraction", "form")
-    model = ResNet(block_depth=block_depth, **{name: getattr(question, name) for name in names})
-    kind = {name.lower(): each for name, each in OPTIMIZERS.items()}.get(optimizer.lower())
-    if kind is None:
-        raise ValueError(f"--optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
-    rates = {name: getattr(problem.optimizer, name) for name in ("lr", "input_lr", "output_lr")}
-    if question.momentum and kind.__name__ in WITHOUT_MOMENTUM:
-        raise ValueError(f"--momentum is for SGD, SignSGD and Muon, got it with {kind.__name__}: leave it out")
-    rest = {"momentum": question.momentum} if question.momentum else {}
-    rest |= {"weight_decay": 0.0} if kind.__name__ == "AdamW" else {}
-    return replace(problem, model=model, optimizer=kind(steps=problem.steps, **rates, **rest))
+def _posed(question: Question) -> "Problem":
+    """What the options ask, without the weight decay that AdamW has unless told otherwise: exact exponents know none."""
+    if question.optimizer.lower() == "adamw" and question.weight_decay is None:
+        question = replace(question, weight_decay=0.0)
+    return question.problem()
 
 
 def _write(folder: Path, answer: Any, value: dict[str, Any]) -> None:
