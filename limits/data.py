@@ -221,15 +221,25 @@ def teacher(samples: int, d_in: int, *, d_out: int = 1, noise: float = 0.0, prob
 def minibatches(samples: int, size: int, *, steps: int, seed: int = 0) -> list[Int[np.ndarray, " b"]]:
     """T batches of `size` different samples: every epoch is a fresh random order, cut up, its remainder dropped.
 
+    Args:
+        samples: P.
+        size: B, samples of a batch.
+        steps: T; more steps with the same seed add batches.
+        seed: of all orders, drawn one after the other from `default_rng(seed)`.
+
+    Returns:
+        What `Problem(..., batches=...)` takes: T index arrays of shape (B,).
+
     Raises:
-        ValueError: `size` is not between 1 and `samples`.
+        ValueError: `size` is not between 1 and `samples`, or steps or seed are no whole numbers >= 0.
 
     >>> [b.tolist() for b in minibatches(4, 2, steps=2)]
     [[2, 0], [1, 3]]
     """
     if whole(size, "the batch size") > samples:
         raise ValueError(f"the batch size must be at most the number of samples, {samples}, got {size}")
-    rng, each = np.random.default_rng(seed), samples // size
+    steps, seed, each = whole(steps, "steps", low=0), whole(seed, "seed", low=0), samples // size
+    rng = np.random.default_rng(seed)
     epochs = (np.split(rng.permutation(samples)[: each * size], each) for _ in range(-(-steps // each)))
     return list(chain.from_iterable(epochs))[:steps]
 

@@ -133,6 +133,34 @@ def test_an_epoch_drops_its_remainder():
     assert minibatches(7, 3, steps=0) == []
 
 
+@pytest.mark.parametrize(("classes", "samples", "size"), [((0, 1), 100, 25), ((3, 8), 350, 64), (range(10), 1700, 128)])
+def test_batches_of_digits(classes, samples, size):
+    """At the sizes of real runs: ten epochs and a half of seeded, different orders, which a problem takes."""
+    data, each = digits(classes, samples=samples, directions=20), samples // size
+    steps = 10 * each + each // 2
+    batches = minibatches(samples, size, steps=steps, seed=4)
+    assert [b.shape for b in batches] == [(size,)] * steps
+    epochs = [np.concatenate(batches[e * each : (e + 1) * each]) for e in range(10)]
+    assert all(len(set(epoch.tolist())) == each * size for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 10
+    counts = np.bincount(np.concatenate(epochs), minlength=samples)
+    assert counts.max() == 10
+    assert counts.min() >= (10 if samples % size == 0 else 1)  # what an epoch drops is drawn afresh
+    assert_array_equal(minibatches(samples, size, steps=steps + 3, seed=4)[:steps], batches)
+    problem = data.problem(ResNet(), DEPTH_MUP, SGD(0.1, steps=steps), batches=batches)
+    assert all(problem.batch_share(t).sum() == pytest.approx(1) for t in range(steps))
+    assert all(np.count_nonzero(problem.batch_share(t)) == size for t in range(steps))
+
+
+def test_batches_of_no_whole_number_are_refused():
+    for options, sentence in (
+        ({"steps": -1}, "steps must be a whole number >= 0, got -1"),
+        ({"steps": 1, "seed": -2}, "seed must be"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            minibatches(7, 3, **options)
+
+
 @pytest.mark.parametrize("size", [0, 8])
 def test_batches_larger_than_the_data_or_empty_are_refused(size):
     with pytest.raises(ValueError, match="the batch size must be"):
