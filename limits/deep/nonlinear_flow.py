@@ -46,13 +46,16 @@ class FlowStates:
         record: which features are kept beside the trained ones.
         panels: where the states are held.
         moving: layers of a block that learn in the limit, 0 or 1.
+        ends: the columns of U and V in other coordinates, orthonormal, shape (r + d_out, k).
     """
 
-    def __init__(self, problem: Problem, record: Record, panels: Panels, moving: int) -> None:
+    def __init__(self, problem: Problem, record: Record, panels: Panels, moving: int, ends: Array | None = None) -> None:
         self.problem, self.panels, self.moving = problem, panels, moving
         self.census = Census(problem, record)
         basis = directions(problem.evaluated, problem.evaluated)
-        self.coordinates, self.r, self.k = basis.coordinates, basis.count, basis.count + problem.d_out
+        self.coordinates, self.r = basis.coordinates, basis.count
+        self.ends = np.eye(self.r + problem.d_out) if ends is None else ends
+        self.k = self.ends.shape[1]
         self.to_marks = panels.integrate(np.append(record.depths, 1.0))
         n, m = len(panels.nodes), len(record.depths)
         self.x, self.delta = np.zeros((n, 0, self.k)), np.zeros((n, 0, self.k))  # of every trained (step, sample)
@@ -61,6 +64,7 @@ class FlowStates:
         self.x_at = np.zeros((problem.steps + 1, len(self.coordinates), m, self.k))
         self.delta_at = np.zeros_like(self.x_at)
         self.tails = np.zeros(panels.count)
+        self.unresolved = 1.0  # states are iterated to round-off of their size times this
 
     def _weights(self, t: int, which: str = "lr") -> Array:
         return self.problem.sgd.weights(t, which)[self.step]
@@ -79,11 +83,10 @@ class FlowStates:
         self._now, end = np.concatenate(x, axis=1), np.concatenate(ends)
         pull = self._weights(t, "output_lr")[:, None] * self.chi
         self._last = end
-        return end[:, self.r :] - end @ self.last.T @ pull
+        return end @ self.ends[self.r :].T - end @ self.last.T @ pull
 
     def _features(self, t: int, samples: Array) -> tuple[Array, Array]:
-        start = np.zeros((len(samples), self.k))
-        start[:, : self.r] = self.coordinates[samples]
+        start = self.coordinates[samples] @ self.ends[: self.r]
         seen = self.coordinates[samples] @ self.coordinates[self.sample].T
         start -= (seen * self._weights(t, "input_lr")) @ self.first
         x, slope = self._march(self._forward_change(t), start, 1)
@@ -104,8 +107,7 @@ class FlowStates:
         """Gradients of step t, from the derivatives chi of the inputs' loss, shape (P, d_out)."""
         trained = self.census.trained[t]
         x = self._now[:, trained]
-        start = np.zeros((len(trained), self.k))
-        start[:, self.r :] = chi[trained]
+        start = chi[trained] @ self.ends[self.r :]
         start -= (chi[trained] @ self.chi.T * self._weights(t, "output_lr")) @ self.last
         delta, slope = self._march(self._backward_change(t, x), start, -1)
         to_marks = np.tensordot(self.to_marks, slope, 1)
@@ -135,14 +137,17 @@ class FlowStates:
 
     def _march(self, change: Change, start: Array, sign: int) -> tuple[Array, Array]:
         """States at all nodes and their slope in p, from p = 0 (sign 1) or p = 1 (sign -1)."""
-        size = np.linalg.norm(start, axis=1)
+        size = self.unresolved * np.linalg.norm(start, axis=1)
 
         def changes(at: slice, values: Values, _: bool) -> list[Array]:
             return [change(at, values[0])]
 
         (y,), (slopes,) = march(self.panels, sign, changes, [start], [np.ones(self.k)], size, False)
-        self.tails = np.maximum(self.tails, tails(self.panels, np.concatenate([y, slopes], -1)))  # both, in units of the larger
+        self.tails = np.maximum(self.tails, self._tails(y, slopes))
         return y, slopes
+
+    def _tails(self, y: Array, slopes: Array) -> Array:
+        return tails(self.panels, np.concatenate([y, slopes], -1))  # both, in units of the larger
 
     def kernels(self, record: Record) -> dict[str, Any]:
         """The recorded kernels as fields of a `Trajectory`."""

@@ -101,7 +101,7 @@ class Refinement:
                     return self.best
             confirm = self.best is not None and self.best.met
             self.last = level
-            panels, everywhere = (_higher(panels), True) if confirm else finer(level)
+            panels, everywhere = (higher(panels), True) if confirm else finer(level)
         if self.last is None:
             raise UnconvergedError
         return self.best or self.unchecked(self.last)
@@ -149,11 +149,12 @@ def finer(level: Level) -> tuple[Panels, bool]:
     if marked.mean() <= 0.5:
         return _split(panels, marked), False
     if worst < COARSE and panels.order < HIGHEST_ORDER:
-        return _higher(panels), True
+        return higher(panels), True
     return _split(panels, np.ones_like(marked)), True
 
 
-def _higher(panels: Panels) -> Panels:
+def higher(panels: Panels) -> Panels:
+    """Panels with two more nodes each."""
     return Panels(panels.edges, panels.order + 2)
 
 

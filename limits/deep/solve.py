@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -14,9 +15,9 @@ from limits.deep.flow import flow_level
 from limits.deep.gaussian import linear_level
 from limits.deep.nonlinear import nonlinear_footprint, nonlinear_level
 from limits.deep.nonlinear_flow import nonlinear_flow_level
+from limits.deep.one_layer import one_layer_limit
 from limits.deep.refine import Refined, Refinement, UnconvergedError, first_panels
-from limits.deep.sampling import over_clouds
-from limits.deep.two_layer import neuron_dimension, two_layer_level
+from limits.deep.two_layer import two_layer_limit
 from limits.directions import trained_directions
 from limits.memory import SHARE, available_memory, require
 from limits.optimizers import refuse_others
@@ -31,6 +32,8 @@ SAMPLED = 1e-4
 """Tolerance where expectations are over clouds of points, unless another is asked for."""
 FEWEST_NODES = 40
 MOST_NODES = 1200
+ROUGHLY, MOST_ROUGH_NODES = 10, 64
+"""How much less accurate panels need be on which only a small cloud is tried, and their nodes: it is rough in p itself."""
 TIGHTEST = 1e-14
 LARGEST_GROWTH = 56.25
 """Largest multiplier^2: exp(56) is 1e24, eight digits more than a double holds."""
@@ -62,13 +65,15 @@ def solve(
        F_{ij} = a^2(R^0_{ij} - w_j C^0_{ij}) $$
 
     and the mirror image for $\delta$; for $1/2 < \alpha$, $\alpha + \gamma = 1$ noise and response vanish and a
-    deterministic flow is left; for $\alpha \ge 1/2$, $\alpha + \gamma > 1$ the blocks stay frozen at initialization.
+    deterministic flow is left. At $\alpha = 1$, $\gamma = 0$ expectations over neurons are means over clouds of them: for
+    nonlinear blocks of one layer, form "post", whose states are functions of (U, V), and of two layers, form "mlp". For
+    $\alpha \ge 1/2$, $\alpha + \gamma > 1$ the blocks stay frozen at initialization.
     `recurse` approaches it at rate $O(1/L)$ at $\alpha = 1/2$ and $O(L^{1-2\alpha}) + O(L^{-2(1-\alpha)})$ between.
 
     Args:
         problem: what to train.
         tol: error allowed in outputs and recorded kernels, relative to the larger of 1 and their largest value; 1e-8 by default.
-            Of two-layer blocks at alpha = 1 it is a standard error, of outputs, and 1e-4 by default.
+            Of nonlinear blocks at alpha = 1 it is a standard error, of outputs, and 1e-4 by default.
         record: which kernels to keep; by default the feature kernel at five depths, of eight samples where there are many.
         progress: called as progress(done, total) after every step of every resolution.
 
@@ -99,7 +104,10 @@ def solve(
     first = first_panels(
         record.depths if record.kinds else record.depths[:0], graded=bool(problem.model.phi.kinks) and _noisy(problem)
     )
-    refinement = Refinement(tol, _most_nodes(problem, record), first)
+    if _nested(problem):
+        refinement = Refinement(ROUGHLY * tol, MOST_ROUGH_NODES, first)
+    else:
+        refinement = Refinement(tol, _most_nodes(problem, record), first)
 
     def trajectory(found: Refined, **more: Any) -> Trajectory:
         meta = {
@@ -161,7 +169,7 @@ def _most_nodes(problem: Problem, record: Record) -> int:
 
 def _tolerance(problem: Problem, tol: float | None) -> float:
     if tol is None:
-        return SAMPLED if _by_neurons(problem) else 1e-8
+        return SAMPLED if _by_neurons(problem) or _nested(problem) else 1e-8
     if isinstance(tol, bool) or not isinstance(tol, Real) or not TIGHTEST <= tol < 1:
         raise ValueError(f"tol must be at least {TIGHTEST:g} and below 1, got {tol!r}")
     return float(tol)
@@ -173,6 +181,13 @@ def _by_neurons(problem: Problem) -> bool:
     alpha, gammas, betas = problem.parametrization.layers(model.block_depth)
     two = model.block_depth == 2 and (model.form == "mlp" or model.phi.linear)
     return two and alpha == 1 and min(gammas) == 0 and not any(betas)
+
+
+def _nested(problem: Problem) -> bool:
+    """Whether the limit is one of nonlinear one-layer blocks at alpha = 1, whose expectations are conditional on the neuron."""
+    model = problem.model
+    alpha, gammas, betas = problem.parametrization.layers(model.block_depth)
+    return model.block_depth == 1 and not model.phi.linear and alpha == 1 and min(gammas) == 0 and not any(betas)
 
 
 def _limit(problem: Problem, record: Record, tol: float, progress: Progress | None) -> Callable[[Refinement], Refined]:
@@ -194,11 +209,8 @@ def _limit(problem: Problem, record: Record, tol: float, progress: Progress | No
     def done(t: int) -> None:
         report(t, problem.steps)
 
-    if _by_neurons(problem):
-        dimension = neuron_dimension(problem)
-        return lambda refinement: over_clouds(
-            lambda panels, cloud: two_layer_level(problem, panels, record, cloud, done), dimension, refinement, tol
-        )
+    if _by_neurons(problem) or _nested(problem):
+        return partial(one_layer_limit if _nested(problem) else two_layer_limit, problem, record, done, tol)
     return lambda refinement: refinement.run(lambda panels: compute(problem, panels, record, moving, done))
 
 
@@ -249,10 +261,11 @@ def _existing(problem: Problem) -> None:
             f"the limit of {name} without mean subtraction is not known at alpha = 1, where the means of the initial blocks add "
             "up: use mean_subtraction=True, or simulate"
         )
-    if alpha >= 1 and _moving(problem) and not (model.phi.linear and k == 1):
+    if alpha >= 1 and _moving(problem) and not (model.phi.linear and k == 1) and not _nested(problem):
+        known, because = ("<= 1", "above it updates outgrow h") if k == 1 else ("< 1", "updates of second order count")
         raise ValueError(
-            f"alpha = {alpha}: the limit of trained {name} is known for 1/2 <= alpha < 1, because from alpha = 1 on updates of "
-            "second order count; lower alpha, or use simulate"
+            f"alpha = {alpha}: the limit of trained {name} is known for 1/2 <= alpha {known}, because {because}; lower alpha, "
+            "or use simulate"
         )
 
 

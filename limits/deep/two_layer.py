@@ -16,7 +16,8 @@ from collections.abc import Callable
 import numpy as np
 
 from limits.deep.nonlinear_flow import Change, FlowStates
-from limits.deep.refine import Level
+from limits.deep.refine import Level, Refined, Refinement
+from limits.deep.sampling import cloud, over_clouds
 from limits.memory import require
 from limits.panels import Panels
 from limits.problem import Problem
@@ -27,14 +28,24 @@ from limits.training import evolve
 Array = np.ndarray
 
 
+def two_layer_limit(problem: Problem, record: Record, done: Callable[[int], None], tol: float, refinement: Refinement) -> Refined:
+    """The mean over clouds that meets the tolerance."""
+    dimension = neuron_dimension(problem)
+
+    def compute(panels: Panels, neurons: Array) -> Level:
+        return two_layer_level(problem, panels, record, neurons, done)
+
+    return over_clouds(compute, lambda points, seed: cloud(points, dimension, seed), refinement, tol)
+
+
 def neuron_dimension(problem: Problem) -> int:
     """Coordinates of a neuron: those of u and of v."""
     return 2 * FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0).k
 
 
-def two_layer_level(problem: Problem, panels: Panels, record: Record, cloud: Array, done: Callable[[int], None]) -> Level:
+def two_layer_level(problem: Problem, panels: Panels, record: Record, neurons: Array, done: Callable[[int], None]) -> Level:
     """The limit on given panels, with expectations over a cloud of neurons (N, dimension)."""
-    states = NeuronStates(problem, record, panels, cloud)
+    states = NeuronStates(problem, record, panels, neurons)
     outputs, _ = evolve(problem, states, lambda t, _: done(t))
     return Level(panels, outputs, states.kernels(record), states.tails)
 
