@@ -390,7 +390,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(workers, folder, log, tmp_path)
     assert 5 - max(workers, 1) <= len(kept) < count
     assert len(begun) - len(kept) <= max(workers, 1)
     until(lambda: not any(map(alive, family)))
-    assert lines(log) == begun  # no worker outlived the sweep
+    assert lines(log) == begun
     with script("draw", folder, log, count, wait, workers) as process:
         assert process.wait(SOON) == 0
     again = [seed for seed, times in lines(log).items() if times > 1]
@@ -419,6 +419,16 @@ def test_two_sweeps_share_a_folder(folder, log):
     assert max(ran.values()) <= 2
     assert_same(run(jobs, folder=folder), run(jobs))
     assert len(list(folder.iterdir())) == count
+
+
+@linux
+def test_no_worker_outlives_a_killed_sweep(folder, log):
+    """Even in the middle of a job that would take a minute."""
+    with script("draw", folder, log, 6, 60, 2) as process:
+        until(lambda: sum(lines(log).values()) == 2)
+        family = children(process.pid)
+        process.kill()
+    until(lambda: not any(map(alive, family)))
 
 
 @pytest.mark.parametrize("by", ["exit", "signal"])

@@ -91,10 +91,10 @@ def first_samples(count: int) -> "Record":
     return Record(samples=range(count)) if whole(count, "--kernels", low=0) else Record(kinds=())
 
 
-def finished(command: str, run: Callable[[Progress], Any]) -> tuple[Any, bool]:
-    """The answer of `run(progress)`, or what was done of it before Ctrl-C, and whether it was stopped."""
+def finished(command: str, run: Callable[[Progress], Any], window: float = 30.0) -> tuple[Any, bool]:
+    """The answer of `run(progress)`, or what was done of it before Ctrl-C, and whether it was stopped; `window` as of the bar."""
     try:
-        with progress_bar(f"limits {command}") as progress:
+        with progress_bar(f"limits {command}", window) as progress:
             return run(progress), False
     except KeyboardInterrupt as stop:
         if (partial := getattr(stop, "partial", None)) is None:
@@ -103,8 +103,11 @@ def finished(command: str, run: Callable[[Progress], Any]) -> tuple[Any, bool]:
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Progress]:
-    """A bar on stderr for what lasts longer than two seconds; none where stderr is no terminal."""
+def progress_bar(label: str, window: float = 30.0) -> Iterator[Progress]:
+    """A bar on stderr for what lasts longer than two seconds; none where stderr is no terminal.
+
+    The time left is judged by the last `window` seconds: where single reports are further apart it takes a longer one.
+    """
     from rich.console import Console
     from rich.progress import Progress as Bar
 
@@ -112,7 +115,7 @@ def progress_bar(label: str) -> Iterator[Progress]:
     if not (console.file.isatty() and console.is_interactive):
         yield lambda done, total: None
         return
-    bar = Bar(console=console, transient=True)
+    bar = Bar(console=console, transient=True, speed_estimate_period=window)
     task = bar.add_task(label, total=None)
     timer = Timer(PATIENCE, bar.start)
     timer.daemon = True
