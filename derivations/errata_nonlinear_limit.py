@@ -264,15 +264,21 @@ def draw_one(ax: Any, result: dict[str, Any]) -> None:
 def main(arguments: list[str]) -> None:
     """Run the study with the options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--phi", action="append", choices=list(CASES), help="which nonlinearity; repeat for several")
+    phi = "which nonlinearity; repeat for several  [default: sin + cos]"
+    parser.add_argument("--phi", action="append", choices=list(CASES), help=phi)
     parser.add_argument("--all", action="store_true", help="all four nonlinearities")
-    parser.add_argument("--widths", default="128,256", help="widths of the networks")
-    parser.add_argument("--blocks", default="8,16,32,64", help="numbers of blocks")
-    parser.add_argument("--seeds", type=int, default=200, help="networks of every size")
+    parser.add_argument(
+        "--widths", default="128,256", help="widths of the networks, at least two, with commas  [default: 128,256]"
+    )
+    blocks = "numbers of blocks, at least three, with commas  [default: 8,16,32,64]"
+    parser.add_argument("--blocks", default="8,16,32,64", help=blocks)
+    parser.add_argument("--seeds", type=int, default=200, help="networks of every size  [default: 200]")
     parser.add_argument("--out", help="figure to write")
     options = parser.parse_args(arguments)
     names = list(CASES) if options.all else options.phi or ["sin + cos"]
-    sizes = {k: [int(v) for v in getattr(options, k).split(",")] for k in ("widths", "blocks")}
+    sizes = {k: sorted({int(v) for v in getattr(options, k).split(",")}) for k in ("widths", "blocks")}
+    if len(sizes["widths"]) < 2 or len(sizes["blocks"]) < 3:
+        parser.error(f"extrapolation needs two widths and three numbers of blocks, got {options.widths} and {options.blocks}")
     results = []
     for name in names:
         results.append(study(name, **sizes, seeds=options.seeds, say=lambda text: print(text, file=sys.stderr, flush=True)))

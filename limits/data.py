@@ -18,6 +18,8 @@ from limits.parametrization import Parametrization
 from limits.problem import Problem, ResNet
 from limits.validation import whole
 
+DIRECTIONS = 10
+"""Input dimension of the digits, unless another is asked for."""
 TARGETS = ("one-hot", "signs", "classes")
 
 
@@ -77,7 +79,7 @@ def digits(
     classes: Sequence[int] = (0, 1),
     *,
     samples: int = 100,
-    directions: int = 10,
+    directions: int | None = None,
     probes: int = 0,
     seed: int = 0,
     targets: str | None = None,
@@ -96,7 +98,7 @@ def digits(
     Args:
         classes: which digits, at least two.
         samples: P, shared equally among the classes.
-        directions: d_in, at most the rank of the centred training samples.
+        directions: d_in, at most the rank of the centred training samples; 10 by default, or that rank if it is less.
         probes: R, further digits that are not trained on.
         seed: of the choice of samples.
         targets: "signs" (two classes: -1 for the first, 1 for the second; one output), "one-hot" (an output per class) or
@@ -113,7 +115,8 @@ def digits(
     chosen = _checked_classes(classes)
     targets = targets or ("signs" if len(chosen) == 2 else "one-hot")
     _check_targets(targets, chosen)
-    samples, directions = whole(samples, "samples", low=len(chosen)), whole(directions, "directions")
+    samples = whole(samples, "samples", low=len(chosen))
+    directions = None if directions is None else whole(directions, "directions")
     pixels, labels = _load_digits()
     train, held = _draw(labels, chosen, samples, whole(probes, "probes", low=0), whole(seed, "seed", low=0))
     project = _principal(pixels[train], directions)
@@ -163,11 +166,12 @@ def _draw(labels: np.ndarray, chosen: tuple[int, ...], samples: int, probes: int
     return train, np.array([orders[i % k][-1 - i // k] for i in range(probes)], int)
 
 
-def _principal(train: np.ndarray, directions: int):
+def _principal(train: np.ndarray, directions: int | None):
     """The map from pixels to scaled coordinates on the leading principal directions of `train`."""
     mean = train.mean(0)
     _, sizes, rows = np.linalg.svd(train - mean, full_matrices=False)
     rank = np.count_nonzero(sizes > 1e-10 * sizes[0])
+    directions = min(DIRECTIONS, rank) if directions is None else directions
     if directions > rank:
         raise ValueError(f"directions must be at most {rank}, the rank of the {len(train)} centred samples, got {directions}")
     rows = rows[:directions]

@@ -139,6 +139,7 @@ class CausalSystem:
         units: independent unit directions of U and of V, (r, d).
         staggered: blocks (True) or quadrature nodes (False).
         whole_inverse: keep all columns of the inverse propagator, not only the backward ones.
+        level: whether the states of a side are as accurate as the largest of them, and not each as accurate as itself.
     """
 
     def __init__(
@@ -151,10 +152,12 @@ class CausalSystem:
         units: tuple[int, int],
         staggered: bool = False,
         whole_inverse: bool = False,
+        level: bool = False,
     ) -> None:
         size = forward + backward
         self.r, self.d = units
         self.stations, self.accumulate, self.staggered, self.whole_inverse = stations, accumulate, staggered, whole_inverse
+        self.level = level
         self.center = self.low = self.high = backward
         levels = stations + 1 if staggered else stations
         self._phi, self._spread = np.zeros((stations, size, size)), np.zeros((stations, size, size))
@@ -208,9 +211,19 @@ class CausalSystem:
 
     @property
     def scale(self) -> Array:
-        r"""Largest standard deviation over depth of every state in $\Phi^{-1}Z$, 1 where that is zero: shape (S,)."""
+        r"""Largest standard deviation over depth of every state in $\Phi^{-1}Z$, 1 where that is zero: shape (S,).
+
+        With `level`, of every state the largest of its side: gradients that training has made small count for as little.
+        """
         largest = np.sqrt(np.diagonal(self.kernel, axis1=1, axis2=2).max(0, initial=0.0).clip(0.0))
+        if self.level:
+            for side in (FORWARD, BACKWARD):
+                largest[self.columns(side)] = largest[self.columns(side)].max(initial=0.0)
         return np.where(largest > 0, largest, 1.0)
+
+    def largest(self, side: Side) -> float:
+        """With `level`, the scale of a side's states, else 0."""
+        return float(self.scale[self.columns(side)].max(initial=0.0)) if self.level else 0.0
 
     @property
     def phi_at(self) -> Array:

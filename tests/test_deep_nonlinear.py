@@ -352,6 +352,35 @@ def test_long_runs_at_kinks_keep_their_digits(phi):
     assert_allclose(on_panels(near, panels).outputs, on_panels(problem, panels).outputs, atol=2e-10)
 
 
+@pytest.mark.parametrize(("lr", "steps"), [(0.7, 12), pytest.param(0.5, 20, marks=pytest.mark.slow)])
+def test_training_that_has_converged_is_resolved(lr, steps):
+    """Features of converged steps coincide at every depth."""
+    one = Problem(net("abs"), DEPTH_MUP, SGD(lr, steps), [[1.0, 0.5]], [[1.0]])
+    answer = solve(one, tol=1e-6, record=Record(kinds=()))
+    assert answer.error.max() < 1e-6
+    assert abs(answer.outputs[-1, 0, 0] - 1) < 1e-6
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-5, 1e-7])
+@pytest.mark.parametrize("phi", ["relu", "abs"])
+def test_samples_that_nearly_coincide_with_opposite_targets(phi, gap):
+    """The two outputs tend to 0 with the gap, as those of equal samples are."""
+    near = Problem(net(phi), DEPTH_MUP, SGD(0.5, 4), [[1.0, 0.5], [1.0, 0.5 + gap]], [[1.0], [-1.0]])
+    answer = solve(near, tol=1e-6, record=Record(kinds=()))
+    assert answer.error.max() < 1e-6
+    assert abs(answer.outputs).max() < gap + 1e-6
+
+
+def test_what_is_infinite_or_explodes_is_said():
+    two = ([[1.0, 0.5], [0.2, -1.0]], [[1.0], [-1.0]])
+    with pytest.raises(ValueError, match=r"grows like log\(1/p\) .* record it at positions above 0"):
+        solve(Problem(net("abs"), DEPTH_MUP, SGD(0.5, 2), *two), record=Record(kinds=("response",)))
+    with pytest.raises(UnresolvedError, match="square blocks grow without bound even before training; lower the multiplier"):
+        solve(Problem(net("square"), DEPTH_MUP, SGD(0.0, 2), *two))
+    with pytest.raises(UnresolvedError, match=r"grow like exp\(0.341 multiplier\^2\) = exp\(66.8\).* at most 12.8"):
+        solve(Problem(net("relu", 14.0), DEPTH_MUP, SGD(0.5, 2), *two))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("phi", ["relu", "abs"])
 def test_long_runs_at_kinks_are_resolved(phi):

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(cls=Sentences, add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
-Tolerance = Annotated[float, Option(help="Largest error of an output, absolute or relative to the largest one.")]
+Tolerance = Annotated[
+    float | None,
+    Option(
+        help="Largest error of an output, absolute or relative to the largest one. Of solve it is 1e-8 unless another is given, "
+        "and 1e-4 where the limit is a mean over samples of neurons."
+    ),
+]
 Width = Annotated[int, Option(help="n, neurons per layer.")]
 Blocks = Annotated[int, Option(help="L, residual blocks.")]
 Seeds = Annotated[int, Option(help="How many networks.")]
@@ -86,13 +92,13 @@ def _limits(
 
 @app.command()
 @asks
-def solve(question: Question, report: Report, *, tol: Tolerance = 1e-8, kernels: Kernels = 0) -> None:
+def solve(question: Question, report: Report, *, tol: Tolerance = None, kernels: Kernels = 0) -> None:
     """What training tends to as the width, then the depth, goes to infinity.
 
     At alpha = gamma = 1/2, features x and gradients g follow a causal Gaussian system over the depth p = l/L in [0, 1],
 
         dx_i = a dB_i + sum_(s<t) F_ij g_j dp
-        dg_i = a dB'_i - sum_(s<t) H_ij x_j dp
+        dg_i = a dB'_i - sum_(s<t) H_ij x_j dp     (s <= t of nonlinear blocks)
 
     whose coefficients F, H come from its own covariances and responses. At 1/2 < alpha, alpha + gamma = 1 it is a
     deterministic flow. Where there is no limit, the answer says why.

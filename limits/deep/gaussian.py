@@ -29,6 +29,9 @@ LARGEST_DIRECT = 700
 MOST_ITERATIONS = 60
 REFINEMENTS = 3
 SLOWEST_CONTRACTION = 0.6
+STALLED, OFTEN = 1e3 * ROUND_OFF, 3
+"""Where an iteration that no longer contracts has converged; where curvatures of kinked nonlinearities magnify round-off, so many
+such steps at a `Marcher.stalled` of one's own."""
 
 Values = Sequence[Array]
 Change = Callable[[Values, bool], list[Array]]
@@ -67,10 +70,12 @@ class Marcher:
     Attributes:
         panels: where the fields are held.
         accumulate: integrals from 0 to the recorded positions, to 0 and to 1, shape (M + 2, nodes).
+        stalled: where an iteration that repeatedly no longer contracts has converged.
     """
 
     panels: Panels
     accumulate: Array
+    stalled: float = STALLED
 
     def __call__(self, system: CausalSystem, ready: Ready) -> Pass:
         side = ready.side
@@ -93,14 +98,14 @@ class Marcher:
         source_free = replace(ready, unit=np.zeros((1, 1)))
         own = np.sqrt(np.diagonal(start).clip(0.0))
         units = [system.scale, 1 / system.scale, 1 / np.where(own > 0, own, 1.0)]
-        floor = 0.0 if ready.alike else own
+        floor = 0.0 if ready.alike else np.maximum(own, system.largest(ready.side))
 
         def change(part: slice, values: Values, with_source: bool) -> list[Array]:
             now = system.fields(ready if with_source else source_free, part, values)
             rates = [ready.side.sign * now.slope, now.noise - now.damped]
             return rates if now.own is None else [*rates, now.own + drift(now)]
 
-        return march(self.panels, ready.side.sign, change, edge, units, floor, ready.alike)[0]
+        return march(self.panels, ready.side.sign, change, edge, units, floor, ready.alike, self.stalled)[0]
 
     def _ends(self, side: Side, begin: Array, slope: Array, change: Array) -> tuple[Array, Array]:
         """The row at the recorded positions, at 0 and at 1, and the noise integral at 1."""
@@ -127,7 +132,14 @@ def drift(now: Fields) -> Array:
 
 
 def march(
-    panels: Panels, sign: int, change: ChangeAt, edge: Values, units: Values, floor: Array | float, alike: bool
+    panels: Panels,
+    sign: int,
+    change: ChangeAt,
+    edge: Values,
+    units: Values,
+    floor: Array | float,
+    alike: bool,
+    stalled: float = STALLED,
 ) -> tuple[list[Array], list[Array]]:
     """Solve y' = change(y) panel by panel, from p = 0 (sign 1) or p = 1 (sign -1), where y = edge; the rest is `solve_panel`'s.
 
@@ -140,7 +152,7 @@ def march(
     for k in range(panels.count)[::sign]:
         part = panels.part(k)
         inward = panels.collocation * panels.widths[k] - (0.0 if sign > 0 else weights[k])
-        found, slope = solve_panel(partial(change, part), edge, inward, slope, units, floor, alike)
+        found, slope = solve_panel(partial(change, part), edge, inward, slope, units, floor, alike, stalled)
         for whole, here in zip([*y, *slopes], [*found, *slope], strict=True):
             whole[part] = here
         edge = [e + sign * np.tensordot(weights[k], s, 1) for e, s in zip(edge, slope, strict=True)]
@@ -148,7 +160,14 @@ def march(
 
 
 def solve_panel(
-    change: Change, edge: Values, inward: Array, guess: Values, units: Values, floor: Array | float, alike: bool
+    change: Change,
+    edge: Values,
+    inward: Array,
+    guess: Values,
+    units: Values,
+    floor: Array | float,
+    alike: bool,
+    stalled: float = STALLED,
 ) -> tuple[list[Array], list[Array]]:
     """Solve y = edge + inward · change(y) at the nodes of one panel.
 
@@ -159,6 +178,7 @@ def solve_panel(
     Args:
         floor: sizes of the new states, shape (new,), or 0.
         alike: whether `change` is affine and does the same to every row, so that the equations can be solved directly.
+        stalled: that of `Marcher`.
 
     Returns:
         y and change(y), each part of shape (q, new, columns).
@@ -170,7 +190,7 @@ def solve_panel(
     def lift(slope: Values) -> list[Array]:
         return [e + np.tensordot(inward, s, 1) for e, s in zip(edge, slope, strict=True)]
 
-    y, before, last = lift(guess), np.inf, np.inf
+    y, before, last, times = lift(guess), np.inf, np.inf, 0
     for iteration in range(MOST_ITERATIONS):
         slope = change(y, True)
         new = lift(slope)
@@ -178,9 +198,10 @@ def solve_panel(
         y = new
         slow = not moved <= SLOWEST_CONTRACTION * before
         left = moved * (moved / before if iteration > 1 and moved < before else 1.0)  # if it goes on contracting as it did
-        if left <= ROUND_OFF or (slow and moved <= 1e3 * ROUND_OFF):
+        times += slow and moved <= stalled
+        if left <= ROUND_OFF or (slow and moved <= STALLED) or times == OFTEN:
             return y, slope
-        if slow and iteration > 2:
+        if slow and iteration > 2 and not times:
             break
         before, last = moved if alike else last, moved  # one step by chance a good one does not make the next a bad one
     if not alike:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from limits.deep.gaussian import Marcher, system_tails
+from limits.deep.gaussian import STALLED, Marcher, system_tails
 from limits.deep.refine import Level, UnconvergedError
 from limits.directions import directions
 from limits.nonlinearity import Dual, Marginal
@@ -29,6 +29,9 @@ from limits.training import evolve
 
 INNERMOST = 3e-5
 """Where tails of kinked nonlinearities do not count: couplings are logarithmic in p there, and narrower panels lose digits."""
+TOGETHER = 0.1
+"""Share uv - c^2 of uv, over tolerance and squared number of nodes, below which two features at a kink are not told apart: their
+curvature is round-off, or less than panels resolve. It falls as panels get finer, so that the measured error contains it."""
 SIDE_BY_SIDE = 32
 """Samples that are only evaluated go through the depth in groups of this size."""
 
@@ -40,10 +43,11 @@ def nonlinear_level(
     moving: int,
     done: Callable[[int], None],
     kind: "type[NonlinearStates] | None" = None,
+    tol: float = 1e-12,
 ) -> Level:
     """The limit of nonlinear blocks at alpha = 1/2 on given panels; `moving` of their layers learn.
 
-    `kind` lets a study replace coefficients of the equations.
+    `kind` lets a study replace coefficients of the equations, `tol` tells what is too close to be told apart at a kink.
     """
     accumulate = panels.integrate(np.append(record.depths, [0.0, 1.0]))
     census = Census(problem, record)
@@ -55,8 +59,11 @@ def nonlinear_level(
         backward=census.backward,
         units=(coordinates.count, problem.d_out),
         whole_inverse=True,
+        level=bool(problem.model.phi.kinks),
     )
-    states = (kind or NonlinearStates)(problem, census, coordinates.coordinates, system, Marcher(panels, accumulate), moving)
+    marcher = Marcher(panels, accumulate, max(STALLED, 0.01 * tol) if problem.model.phi.kinks else STALLED)
+    states = (kind or NonlinearStates)(problem, census, coordinates.coordinates, system, marcher, moving)
+    states.together = max(TOGETHER * tol / len(panels.nodes) ** 2, np.finfo(float).eps)
     outputs, _ = evolve(problem, states, lambda t, _: done(t))
     tails = system_tails(system, panels)
     if problem.model.phi.kinks:
@@ -166,12 +173,19 @@ class NonlinearStates:
         self.known = Marginal(self.variances)
         self.partner, self.step_of = np.zeros(0, int), np.zeros(0, int)  # of every gradient: its feature, its step
         self.chi = np.zeros((0, problem.d_out))
+        self.together = 0.0
 
     def _dual(self, u: Array | Marginal, v: Array | Marginal, c: Array, order: int) -> Dual:
         return dual_of(self.problem.model, u, v, c, order)
 
     def forward(self, t: int) -> Array:
         """Outputs of all samples at evaluation t, shape (samples, d_out)."""
+        try:
+            return self._forward(t)
+        except UnconvergedError:
+            raise UnconvergedError(untrained=t == 0) from None
+
+    def _forward(self, t: int) -> Array:
         outputs = np.zeros((len(self.coordinates), self.problem.d_out))
         kept, read_out = self.census.kept[t], self._read_out(t)
         rest = np.setdiff1d(np.arange(len(outputs)), kept)
@@ -269,6 +283,8 @@ class NonlinearStates:
         kernel = (rows @ system.kernel) @ transposed(system.phi[:, x])
         u, drift = self.variances[:, features], a * self.moving * self._weights(t, "lr")
         dual = self._dual(u, self.variances, kernel, 2)
+        if self.problem.model.phi.kinks:
+            dual = dual._replace(V_cc=dual.V_cc * told_apart(u, self.variances, kernel, self.together))
         strength = self.strength(system.times_q(rows) @ system.inverse[..., delta], drift * kernel[..., old])
         h = self.backward_coupling(dual, kernel / np.where(u > 0, u, 1.0)[..., None], strength, drift, old)
         to_noise, own = a**2 * dual.V_c[..., old], (..., np.arange(len(chi)), features)
@@ -313,6 +329,15 @@ class NonlinearStates:
     def _responses(self, features: Array | None, gradients: Array, p: int, q: int) -> Array:
         response = self.system.two_depth_response(p, q)
         return np.stack([-_blocks(response, features, gradients), _blocks(response, gradients, features)])
+
+
+def told_apart(u: Array, v: Array, c: Array, together: float) -> Array:
+    """What a curvature like 1/sqrt(uv - c^2) is multiplied by, for it to stay where uv - c^2 falls below `together` uv.
+
+    The curvature multiplies x_j - (c/u) x_i, whose norm is the root of (uv - c^2)/u: what is left out vanishes with `together`.
+    """
+    gap = 1 - np.minimum(c**2 / np.maximum(u[..., :, None] * v[..., None, :], np.finfo(float).tiny), 1.0)
+    return np.sqrt(np.maximum(gap, np.finfo(float).eps) / np.maximum(gap, together))
 
 
 def _blocks(matrix: Array, rows: Array, columns: Array) -> Array:

@@ -27,7 +27,15 @@ ROUND_OFF = 8 * np.finfo(float).eps
 
 
 class UnconvergedError(ArithmeticError):
-    """The equations on some panel could not be solved: panels too wide for this problem."""
+    """The equations on some panel could not be solved: panels too wide for this problem.
+
+    Attributes:
+        untrained: whether this was already so before any training.
+    """
+
+    def __init__(self, untrained: bool = False) -> None:
+        super().__init__()
+        self.untrained = untrained
 
 
 @dataclass(frozen=True)
@@ -83,12 +91,13 @@ class Refinement:
             UnconvergedError: not even one level could be computed.
             DivergedError: outputs left the range of numbers on panel after panel, not only on too wide ones.
         """
-        panels, diverged, everywhere = self.first, 0, False
+        panels, diverged, everywhere, untrained = self.first, 0, False, False
         while len(panels.nodes) <= self.most_nodes:
             try:
                 level = at(panels)
             except (UnconvergedError, DivergedError) as fault:
                 diverged += isinstance(fault, DivergedError)
+                untrained = isinstance(fault, UnconvergedError) and fault.untrained
                 if diverged > MOST_DIVERGED:
                     raise
                 panels, everywhere = _split(panels, np.ones(panels.count, bool)), True
@@ -103,7 +112,7 @@ class Refinement:
             self.last = level
             panels, everywhere = (higher(panels), True) if confirm else finer(level)
         if self.last is None:
-            raise UnconvergedError
+            raise UnconvergedError(untrained)
         return self.best or self.unchecked(self.last)
 
     def unchecked(self, level: Level) -> Refined:

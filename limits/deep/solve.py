@@ -28,6 +28,8 @@ from limits.semiseparable import footprint
 from limits.trajectory import Interrupted, Trajectory, assemble
 
 Progress = Callable[[int, int], None]
+NEAR_ROUND_OFF = 1e-10
+"""Estimated error below which nothing but round-off is left."""
 SAMPLED = 1e-4
 """Tolerance where expectations are over clouds of points, unless another is asked for."""
 FEWEST_NODES = 40
@@ -101,6 +103,7 @@ def solve(
     record = Record.of(record, problem)
     tol = _tolerance(problem, tol)
     level_at = _limit(problem, record, tol, progress)
+    _recordable(problem, record)
     first = first_panels(
         record.depths if record.kinds else record.depths[:0], graded=bool(problem.model.phi.kinks) and _noisy(problem)
     )
@@ -125,10 +128,10 @@ def solve(
 
     try:
         found = level_at(refinement)
-    except UnconvergedError:
+    except UnconvergedError as fault:
         raise UnresolvedError(
-            f"the limit could not be resolved with {refinement.most_nodes} depth nodes: the learning rate or multiplier is too "
-            f"large for this problem; lower them, or {_finite(problem)}"
+            f"the limit could not be resolved with {refinement.most_nodes} depth nodes: {_too_much(problem, fault)}, or "
+            f"{_finite(problem)}"
         ) from None
     except KeyboardInterrupt as stop:
         if refinement.last is None:
@@ -136,9 +139,9 @@ def solve(
         raise Interrupted(trajectory(refinement.best or refinement.unchecked(refinement.last), partial=True)) from stop
     if not found.met:
         seen = f"the estimated error is {found.worst:.1e}" if found.worst > tol else "some panels are still not resolved"
+        hint = "this is near round-off" if found.worst < NEAR_ROUND_OFF else "or lower the learning rate"
         warnings.warn(
-            f"tol = {float(tol):g} was not met: {seen} with {len(found.level.panels.nodes)} depth nodes; see Trajectory.error, "
-            "or lower the learning rate",
+            f"tol = {tol:g} was not met: {seen} with {len(found.level.panels.nodes)} depth nodes; see Trajectory.error; {hint}",
             ToleranceWarning,
             stacklevel=2,
         )
@@ -147,6 +150,17 @@ def solve(
 
 class UnresolvedError(ArithmeticError):
     """The limit varies too fast over depth for the largest number of nodes."""
+
+
+def _too_much(problem: Problem, fault: UnconvergedError) -> str:
+    """Why no panels served, and what to do."""
+    name = problem.model.phi.name
+    if fault.untrained:
+        return f"features of {name} blocks grow without bound even before training; lower the multiplier or the inputs"
+    cause = "the learning rate or multiplier is too large for this problem; lower them"
+    if problem.model.phi.kinks:
+        return f"{cause} (or, with {name} blocks, samples that nearly coincide have different targets: merge them)"
+    return cause
 
 
 def _most_nodes(problem: Problem, record: Record) -> int:
@@ -195,15 +209,18 @@ def _limit(problem: Problem, record: Record, tol: float, progress: Progress | No
     _existing(problem)
     _expected(problem)
     moving, noisy = _moving(problem), _noisy(problem)
-    if noisy and problem.model.phi.homogeneous and problem.model.multiplier**2 > LARGEST_GROWTH:
-        raise UnresolvedError(
-            f"features grow like exp(multiplier^2) = exp({problem.model.multiplier**2:g}) over the depth, beyond what double "
-            f"precision can follow: take a multiplier of at most {LARGEST_GROWTH**0.5:.1f}"
-        )
+    if noisy and problem.model.phi.homogeneous:
+        rate = float(problem.model.phi.dual(1.0, 1.0, 1.0, mean_subtraction=problem.model.mean_subtraction, order=0).V)
+        growth = rate * problem.model.multiplier**2
+        if growth > LARGEST_GROWTH:
+            raise UnresolvedError(
+                f"features grow like exp({rate:.3g} multiplier^2) = exp({growth:.3g}) over the depth, beyond what double "
+                f"precision can follow: take a multiplier of at most {(LARGEST_GROWTH / rate) ** 0.5:.1f}"
+            )
     if problem.model.phi.linear:
         compute = linear_level if noisy else flow_level
     else:
-        compute = nonlinear_level if noisy else nonlinear_flow_level
+        compute = partial(nonlinear_level, tol=tol) if noisy else nonlinear_flow_level
     report = progress or (lambda done, total: None)
 
     def done(t: int) -> None:
@@ -269,6 +286,15 @@ def _existing(problem: Problem) -> None:
         )
 
 
+def _recordable(problem: Problem, record: Record) -> None:
+    """Refuse what is infinite: the response of kinked blocks to a noise at p = 0, where features of one input coincide."""
+    if "response" in record.kinds and problem.model.phi.kinks and _noisy(problem) and problem.steps and 0 in record.depths:
+        raise ValueError(
+            f"the response of {problem.model.phi.name} blocks grows like log(1/p) towards p = 0 and is infinite there, got "
+            f"positions={record.positions}: record it at positions above 0"
+        )
+
+
 def _expected(problem: Problem) -> None:
     """Refuse functions of one's own without Gaussian expectations already at the first depth, where no panels would help."""
     phi, u = problem.model.phi, np.sum(problem.evaluated**2, axis=1) / problem.d_in
@@ -293,8 +319,8 @@ def _unstable(problem: Problem, alpha: Fraction, beta: Fraction) -> str:
         )
     return (
         f"1 - alpha{_beta(beta)} = {1 - alpha - beta} > 0: without mean subtraction the blocks have a mean, and "
-        f"the initial means add up like L^({1 - alpha - beta}) [D1.3]; set mean_subtraction=True or raise alpha to 1, or "
-        "use simulate at a finite number of blocks"
+        f"the initial means add up like L^({1 - alpha - beta}) [D1.3]; set mean_subtraction=True, or use simulate at a finite "
+        "number of blocks"
     )
 
 

@@ -59,7 +59,7 @@ class Nonlinearity:
 
     Its dual kernel is a closed form for every name but tanh, silu and softplus, and for sums of such; a Hermite series for those
     three and for smooth functions of one's own, in milliseconds; and a quadrature for kinked functions of one's own, in
-    milliseconds *per pair*. Two are equal if their names, functions and kinks are; equal sums are equal in any order.
+    tens of milliseconds *per pair*. Two are equal if their names, functions and kinks are; equal sums are equal in any order.
 
     Args:
         name: what it is called.
