@@ -22,10 +22,13 @@ EXAMPLES = (*ROOMS, "compare", "cost")
 """Modules whose every public function and class is for users."""
 
 NO_EXAMPLE = {
+    "compare.Curve": "what `transfer` gives; its example shows it",
     "compare.ExponentCheck": "what `measure_exponents` gives; its example shows it",
     "compare.Ladder": "what `ladder` gives; its example shows it",
     "compare.PowerLaw": "what `fit_power_law` gives; its example shows it",
     "compare.Row": "what `measure_exponents` gives; its example shows it",
+    "compare.Slope": "what `Transfer.drift` gives; the example of `transfer` shows it",
+    "compare.Transfer": "what `transfer` gives; its example shows it",
     "compare.Unanswered": "an answer on its way between processes",
     "Grid": "what `grid` gives; its example shows it",
     "cost.Estimate": "what `estimate` gives; its example shows it",
@@ -40,13 +43,17 @@ NO_EXAMPLE = {
     "plots.gradient_diversity": "draws; tests/test_plots.py",
     "plots.increments": "draws; tests/test_plots.py",
     "plots.kernel_map": "draws; tests/test_plots.py",
+    "plots.loss_map": "draws; tests/test_transfer.py",
     "plots.losses": "draws; tests/test_plots.py",
     "plots.measured_diversity": "draws; tests/test_plots_exponents.py",
     "plots.measured_exponent": "draws; tests/test_plots_exponents.py",
+    "plots.optimum": "draws; tests/test_transfer.py",
     "plots.outputs": "draws; tests/test_plots.py",
     "plots.phase_diagram": "draws; the picture of docs and README",
     "plots.phases": "draws; the picture of docs and README",
     "plots.rate": "draws; tests/test_plots.py",
+    "plots.transfer": "draws; tests/test_transfer.py",
+    "plots.transfers": "draws; tests/test_transfer.py",
     "plots.width_rate": "draws; tests/test_plots.py",
     "Impossible": "what `design` gives; its example shows it",
 }

@@ -1,4 +1,4 @@
-"""Pictures, drawn on axes the caller owns; `comparison` and `phases` make whole figures."""
+"""Pictures, drawn on axes the caller owns; `comparison`, `phases` and `transfers` make whole figures."""
 
 from limits.plots.depth import feature_kernel, increments, kernel_map
 from limits.plots.diversity import COMMON, gradient_diversity
@@ -6,6 +6,7 @@ from limits.plots.exponents import exponent_check, exponent_verdicts, measured_d
 from limits.plots.regimes import BOX, NAMED, SHADES, UNFAITHFUL, phase_diagram, phases
 from limits.plots.rungs import comparison, depth_rate, losses, outputs, rate, width_rate
 from limits.plots.style import DEEP, FINITE, WIDE
+from limits.plots.transfer import loss_map, optimum, transfer, transfers
 
 __all__ = [
     "BOX",
@@ -24,12 +25,16 @@ __all__ = [
     "gradient_diversity",
     "increments",
     "kernel_map",
+    "loss_map",
     "losses",
     "measured_diversity",
     "measured_exponent",
+    "optimum",
     "outputs",
     "phase_diagram",
     "phases",
     "rate",
+    "transfer",
+    "transfers",
     "width_rate",
 ]

@@ -1,0 +1,186 @@
+"""Curves of the loss after training, for every parametrization and number of blocks, and what can be read off them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf, isinf
+from typing import Any
+
+import numpy as np
+
+from limits.compare.optimum import Optimum, Slope, fit_slope, joint_covariance, resampling, upper_edge
+from limits.compare.tables import table, to_json
+from limits.parametrization import Parametrization
+from limits.problem import Problem
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """Loss after training of one parametrization at one number of blocks.
+
+    Attributes:
+        name: of the parametrization.
+        parametrization: its exponents.
+        blocks: L; inf for the limit.
+        losses: shape (multipliers, learning rates, seeds), inf where training diverged, NaN where the limit was not resolved; one
+            "seed" where there is no chance.
+        initial: before training, shape (multipliers, seeds).
+        optima: along the learning rates, one for every multiplier; where there is a single learning rate, one along multipliers.
+        fine: of exact curves, a grid that is finer where losses are low, and the losses there, shape (2, points); else None.
+    """
+
+    name: str
+    parametrization: Parametrization
+    blocks: float
+    losses: np.ndarray
+    initial: np.ndarray
+    optima: tuple[Optimum, ...]
+    fine: np.ndarray | None = None
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over seeds, shape (multipliers, learning rates)."""
+        return self.losses.mean(-1)
+
+    @property
+    def error(self) -> np.ndarray:
+        """Standard error of the mean, same shape; NaN for a single seed and where a seed diverged."""
+        seeds = self.losses.shape[-1]
+        with np.errstate(invalid="ignore"):
+            return self.losses.std(-1, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.full(self.losses.shape[:-1], np.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """Curves of every parametrization and number of blocks, with their optima and how these move with the number of blocks.
+
+    Attributes:
+        problem: what was trained; its learning rate, multiplier and exponents are replaced by those below.
+        rung: "finite", "wide" or "deep".
+        measure: whose loss: "train" or "probe".
+        lrs, multipliers: the grid, shapes (R,) and (A,).
+        curves: by parametrization, then number of blocks, the limit last.
+        no_limit: why there is no limit, by name of the parametrization.
+        meta: sizes of the networks, seeds.
+    """
+
+    problem: Problem
+    rung: str
+    measure: str
+    lrs: np.ndarray
+    multipliers: np.ndarray
+    curves: tuple[Curve, ...]
+    no_limit: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parametrizations."""
+        return tuple(dict.fromkeys([*(curve.name for curve in self.curves), *self.no_limit]))
+
+    @property
+    def axis(self) -> str:
+        """Along which the optimum is sought: "lr", or "multiplier" where there is a single learning rate."""
+        return "lr" if len(self.lrs) > 1 else "multiplier"
+
+    @property
+    def places(self) -> np.ndarray:
+        """The grid along the axis."""
+        return self.lrs if self.axis == "lr" else self.multipliers
+
+    @property
+    def is_map(self) -> bool:
+        """Whether both the learning rate and the multiplier vary."""
+        return len(self.lrs) > 1 and len(self.multipliers) > 1
+
+    def of(self, name: str | None = None) -> tuple[Curve, ...]:
+        """The curves of a parametrization, in order of blocks; the name may be left out where there is only one.
+
+        Raises:
+            ValueError: no or another name than those of `names`.
+        """
+        if name is None and len(self.names) == 1:
+            name = self.names[0]
+        if name not in self.names:
+            raise ValueError(f"name must be one of {', '.join(map(repr, self.names))}, got {name!r}")
+        return tuple(curve for curve in self.curves if curve.name == name)
+
+    def optima(self, name: str | None = None, multiplier: float | None = None) -> dict[float, Optimum]:
+        """The optimum by number of blocks, inf for the limit; of a map, along the learning rates at one of the multipliers."""
+        row = self._row(multiplier)
+        return {curve.blocks: curve.optima[row] for curve in self.of(name)}
+
+    def _row(self, multiplier: float | None) -> int:
+        if not self.is_map:
+            return 0
+        match = np.flatnonzero(np.isclose(self.multipliers, np.nan if multiplier is None else multiplier))
+        if not len(match):
+            raise ValueError(f"multiplier must be one of {self.multipliers.tolist()}, got {multiplier!r}")
+        return int(match[0])
+
+    def drift(self, name: str | None = None, multiplier: float | None = None) -> Slope | None:
+        r"""How fast the optimum moves: the slope of $\log_2$ optimum against $\log_2 L$, that is, per doubling of the blocks.
+
+        Optima at an edge of the grid are left out, and so is the limit. None where fewer than two are left.
+        """
+        found = {L: best for L, best in self.optima(name, multiplier).items() if best.known and not isinf(L)}
+        if len(found) < 2:
+            return None
+        errors = np.array([best.error for best in found.values()])
+        covariance = joint_covariance(errors, [best.resampled for best in found.values()])
+        return fit_slope(np.log2(list(found)), np.log2([best.at for best in found.values()]), covariance)
+
+    def sublevel_slope(self, name: str | None = None, *, within: float | None = None) -> dict[float, Slope]:
+        r"""The slope $d\log\eta / d\log a$ of the upper edge of a sublevel set of the loss over learning rate and multiplier.
+
+        The edge is the largest learning rate at which training still lowers the loss, or, with `within`, at which the loss is at
+        most 1 + within times the smallest of all at that number of blocks. Multipliers whose edge lies outside the grid are left
+        out, and numbers of blocks with fewer than two others.
+
+        Returns:
+            By number of blocks, inf for the limit.
+
+        Raises:
+            ValueError: the learning rate and the multiplier do not both vary.
+
+        Source: TP6, Figure 7, where it goes from -2 to -1 with depth for blocks of two layers.
+        """
+        if not self.is_map:
+            raise ValueError("the slope of a sublevel set needs several learning rates and several multipliers")
+        slopes = {curve.blocks: _edge_slope(curve, self.lrs, self.multipliers, within) for curve in self.of(name)}
+        return {L: slope for L, slope in slopes.items() if slope is not None}
+
+    def __repr__(self) -> str:
+        sizes = sorted({curve.blocks for curve in self.curves})
+        blocks = ", ".join("∞" if isinf(L) else str(L) for L in sizes)
+        counts = {"learning rates": len(self.lrs), "multipliers": len(self.multipliers)}
+        grid = ", ".join(f"{count} {what}" for what, count in counts.items() if count > 1)
+        drifts = {} if self.is_map else {name: self.drift(name) for name in self.names}
+        said = "".join(f"; {name}: {drift} per doubling" for name, drift in drifts.items() if drift)
+        return f"Transfer({self.rung}, L = {blocks}, {grid}{said})"
+
+    def table(self) -> str:
+        """Optima, losses and drifts, as text."""
+        return table(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Curves, optima and drifts in terms of JSON; what is infinite or unknown is null."""
+        return to_json(self)
+
+
+def _edge_slope(curve: Curve, lrs: np.ndarray, multipliers: np.ndarray, within: float | None) -> Slope | None:
+    resamples = resampling(curve.losses.shape[-1])
+    lowest = np.min(curve.mean, initial=inf, where=np.isfinite(curve.mean))
+    edges, errors, moved = [], [], []
+    for row, initial in zip(curve.losses, curve.initial, strict=True):
+        level = initial.mean() if within is None else (1 + within) * lowest
+        edge, error = upper_edge(lrs, row.mean(1)[None], level)
+        again = upper_edge(lrs, row.T[resamples].mean(1), level)[0] if len(resamples) else np.zeros(0)
+        edges.append(edge[0])
+        errors.append(error[0])
+        moved.append(np.where(np.isnan(again), 0.0, again - edge[0]))
+    there = np.flatnonzero(np.isfinite(edges))
+    if len(there) < 2:
+        return None
+    spread = np.array([np.std(moved[i]) if len(moved[i]) else 0.0 for i in there])
+    covariance = joint_covariance(np.hypot(np.array(errors)[there], spread), [moved[i] for i in there])
+    return fit_slope(np.log2(multipliers[there]), np.array(edges)[there], covariance)

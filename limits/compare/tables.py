@@ -1,0 +1,161 @@
+"""What `transfer` found, as text and in terms of JSON."""
+
+from collections.abc import Iterator, Mapping
+from math import isinf
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limits.compare.optimum import Optimum, Slope
+
+if TYPE_CHECKING:
+    from limits.compare.curves import Curve, Transfer
+
+SHARP = 1e-4
+"""Standard error, in doublings, below which an optimum is printed with its digits instead of an interval."""
+WITHIN = 0.1
+"""The sublevel set of a table: losses of at most so much more than the smallest."""
+MISSING = {"lowest": "at the lower edge, {:.3g}", "highest": "at the upper edge, {:.3g}", "none": "none: all diverged"}
+AXES = {"lr": "learning rate", "multiplier": "multiplier"}
+
+
+def size(blocks: float) -> str:
+    """A number of blocks, ∞ for the limit."""
+    return "∞" if isinf(blocks) else f"{blocks:.0f}"
+
+
+def place(best: Optimum) -> str:
+    """An optimum with its 95 % interval, or with its digits, or why there is none.
+
+    >>> place(Optimum(0.5, 0.1, 1.0, "inside", np.zeros(0)))
+    '0.5 [0.436, 0.573]'
+    """
+    if not best.known:
+        return MISSING[best.where].format(best.at)
+    if not np.isfinite(best.error):
+        return f"{best.at:.3g}"
+    low, high = best.interval()
+    return f"{best.at:.7g}" if best.error < SHARP else f"{best.at:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def table(answer: "Transfer") -> str:
+    """Optima, losses and drifts."""
+    rows, lines = (_map_rows(answer), _slopes(answer)) if answer.is_map else (_rows(answer), _drifts(answer))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    text = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    missing = [f"{name}: no limit: {why}" for name, why in answer.no_limit.items()]
+    return "\n".join([*text, "", *lines, *missing, *_rivals(answer), *_unresolved(answer)]).rstrip()
+
+
+def _rows(answer: "Transfer") -> list[tuple[str, ...]]:
+    rows = [("parametrization", "blocks", f"best {AXES[answer.axis]}", "loss there", "per doubling")]
+    for name in answer.names:
+        drift = answer.drift(name)
+        steps = {} if drift is None else dict(zip(drift.x[1:], zip(drift.steps, drift.step_errors, strict=True), strict=True))
+        for n, curve in enumerate(answer.of(name)):
+            best = curve.optima[0]
+            moved, spread = steps.get(np.log2(curve.blocks), (None, 0.0))
+            text = "" if moved is None else f"{moved:+.3f}" + (f" ± {spread:.3f}" if spread > 1e-3 else "")
+            rows.append((name if n == 0 else "", size(curve.blocks), place(best), f"{best.loss:.6g}", text))
+    return rows
+
+
+def _drifts(answer: "Transfer") -> Iterator[str]:
+    for name in answer.names:
+        drift = answer.drift(name)
+        curves = [curve for curve in answer.of(name) if not isinf(curve.blocks)]
+        left = [size(curve.blocks) for curve in curves if not curve.optima[0].known]
+        if drift is not None:
+            out = f" (without L = {', '.join(left)})" if left else ""
+            yield f"{name}: the best {AXES[answer.axis]} moves by a factor 2^({drift}) per doubling of the blocks, 95 %{out}"
+        elif curves:
+            yield f"{name}: no drift, fewer than two optima inside the grid"
+
+
+def _map_rows(answer: "Transfer") -> list[tuple[str, ...]]:
+    rows = [("parametrization", "blocks", "smallest loss", "at learning rate", "and multiplier", "edge of sublevel set")]
+    for name in answer.names:
+        slopes = answer.sublevel_slope(name, within=WITHIN)
+        for n, curve in enumerate(answer.of(name)):
+            a, r = np.unravel_index(np.argmin(np.where(np.isnan(curve.mean), np.inf, curve.mean)), curve.mean.shape)
+            where = f"{answer.lrs[r]:.3g}", f"{answer.multipliers[a]:.3g}"
+            slope = f"lr ~ a^({slopes[curve.blocks]})" if curve.blocks in slopes else "unknown: too few inside the grid"
+            rows.append((name if n == 0 else "", size(curve.blocks), f"{curve.mean[a, r]:.6g}", *where, slope))
+    return rows
+
+
+def _slopes(answer: "Transfer") -> Iterator[str]:
+    yield f"edge: the largest learning rate with a loss within {WITHIN:.0%} of the smallest, 95 %"
+    for name in answer.names:
+        slopes = answer.sublevel_slope(name)
+        said = ", ".join(f"{slope} at L = {size(L)}" for L, slope in slopes.items())
+        yield f"{name}: the largest learning rate that lowers the loss ~ a^s, s = {said or 'unknown: too few inside the grid'}"
+
+
+def _rivals(answer: "Transfer") -> Iterator[str]:
+    for name in answer.names:
+        found = {curve.blocks: curve.optima[0].rivals for curve in answer.of(name) if not answer.is_map}
+        said = [f"at {', '.join(f'{at:.3g}' for at in rivals)} for L = {size(L)}" for L, rivals in found.items() if rivals]
+        if said:
+            yield f"{name}: other minima come within 10% of the smallest loss, {'; '.join(said)}"
+
+
+def _unresolved(answer: "Transfer") -> Iterator[str]:
+    for curve in answer.curves:
+        if count := int(np.isnan(curve.losses).sum()):
+            yield f"{curve.name}, L = {size(curve.blocks)}: {count} losses were not resolved to the tolerance and are left out"
+
+
+def to_json(answer: "Transfer") -> dict[str, Any]:
+    """Everything but the losses of single networks; what is infinite or unknown is null, an infinite number of blocks too."""
+    names = {name: _name_json(answer, name) for name in answer.names}
+    value = {
+        "rung": answer.rung,
+        "loss": answer.measure,
+        "axis": answer.axis,
+        "lrs": answer.lrs,
+        "multipliers": answer.multipliers,
+        "meta": dict(answer.meta),
+        "parametrizations": names,
+        "curves": [_curve_json(curve) for curve in answer.curves],
+    }
+    return _plain(value)
+
+
+def _name_json(answer: "Transfer", name: str) -> dict[str, Any]:
+    value: dict[str, Any] = {"no_limit": answer.no_limit.get(name)}
+    if not answer.is_map:
+        return value | {"drift": _slope_json(answer.drift(name))}
+    for key, within in (("stable", None), ("within_10_percent", WITHIN)):
+        slopes = answer.sublevel_slope(name, within=within)
+        value[f"{key}_slope"] = {size(L): _slope_json(slope) for L, slope in slopes.items()}
+    return value
+
+
+def _curve_json(curve: "Curve") -> dict[str, Any]:
+    optima = [
+        {"at": best.at, "interval_95": best.interval(), "loss": best.loss, "where": best.where, "standard_error_log2": best.error}
+        | {"rivals": best.rivals}
+        for best in curve.optima
+    ]
+    exponents = {key: getattr(curve.parametrization, key) for key in ("alpha", "gamma", "initial")}
+    sizes = {"name": curve.name, **exponents, "blocks": curve.blocks}
+    return sizes | {"losses": curve.mean, "standard_errors": curve.error, "optima": optima}
+
+
+def _slope_json(slope: Slope | None) -> dict[str, Any] | None:
+    if slope is None:
+        return None
+    return {"value": slope.value, "error_95": slope.error, "steps": slope.steps, "step_errors_95": slope.step_errors}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value if isinstance(value, str | int) or value is None else str(value)

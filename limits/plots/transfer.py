@@ -1,0 +1,250 @@
+"""Does the optimum transfer? Loss against learning rate for every number of blocks, where it is lowest, and maps of it."""
+
+from math import isinf
+from typing import Any
+
+import numpy as np
+
+from limits.compare.curves import Curve, Transfer
+from limits.compare.optimum import CONFIDENCE, Slope
+from limits.compare.tables import AXES, WITHIN, size
+from limits.plots.style import DEEP, blank, edges, legend
+
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Colours of parametrizations, apart for colour-blind readers."""
+SYMBOLS = {"lr": r"learning rate $\eta$", "multiplier": "block multiplier $a$"}
+LOSS = "loss after training"
+ROOM = 1.6
+"""How far above the loss before training a picture reaches."""
+
+
+def transfer(axes: Any, answer: Transfer, name: str | None = None) -> Any:
+    """Loss after training against learning rate (or multiplier), a line per number of blocks from light to dark, the limit black.
+
+    Diamonds mark the optima, with 95 % intervals; shading is one standard error over seeds. A line that ends went to infinity.
+
+    Args:
+        axes: where to draw.
+        answer: of `limits.compare.transfer`.
+        name: of the parametrization; may be left out where there is only one.
+
+    Raises:
+        ValueError: both learning rate and multiplier vary (`loss_map` draws these), or there is no such parametrization.
+    """
+    if answer.is_map:
+        raise ValueError("learning rate and multiplier both vary: draw plots.loss_map instead")
+    curves, name = answer.of(name), name or answer.names[0]
+    if not any(np.any(np.isfinite(curve.losses)) for curve in curves):
+        return blank(axes, _greek(name), answer.no_limit.get(name, "no run stayed finite"))
+    untrained = float(np.mean([curve.initial.mean() for curve in curves]))
+    for curve, colour in zip(curves, _depth_colours(curves), strict=True):
+        _line(axes, answer, curve, colour, ROOM * untrained)
+    axes.axhline(untrained, color="0.6", lw=1, ls=":", zorder=1)
+    axes.annotate(
+        "before training", (0.01, untrained), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=7
+    )
+    lowest = min(np.min(c.mean, where=np.isfinite(c.mean), initial=np.inf) for c in curves)
+    axes.set(xscale="log", yscale="log", xlim=(answer.places[0] / 1.1, answer.places[-1] * 1.1))
+    axes.set_ylim((lowest / untrained) ** 0.1 * lowest, max(ROOM * untrained, 1.1 * lowest))
+    _plain_ticks(axes.yaxis)
+    what = "loss of probes after training" if answer.measure == "probe" else LOSS
+    what += " (shaded: ± 1 standard error)" if curves[0].losses.shape[-1] > 1 else ""
+    without = ": no limit" if name in answer.no_limit else ""
+    axes.set(xlabel=SYMBOLS[answer.axis], ylabel=what, title=_greek(name) + without)
+    axes.grid(alpha=0.25, which="major")
+    legend(axes, fontsize=8, title="blocks L", title_fontsize=8)
+    return axes
+
+
+def _line(axes: Any, answer: Transfer, curve: Curve, colour: Any, top: float) -> None:
+    (x, mean), error = _points(answer, curve), np.nan_to_num(curve.error.ravel(), posinf=0.0, neginf=0.0)
+    limit = isinf(curve.blocks)
+    style = {"color": colour, "lw": 2.0 if limit else 1.4, "ls": "--" if limit else "-", "zorder": 5 if limit else 3}
+    seen = np.any(mean.filled(np.inf) < top)
+    axes.plot(x, mean, label=size(curve.blocks) + ("" if seen else ": all diverge"), **style)
+    if np.any(error > 0):
+        axes.fill_between(x, np.maximum(mean - error, 0.5 * mean), mean + error, color=colour, alpha=0.2, lw=0)
+    if (best := curve.optima[0]).known:
+        low, high = best.interval() if np.isfinite(best.error) else (best.at, best.at)
+        bars = {"fmt": "D", "ms": 5, "mec": "white", "mew": 0.8, "capsize": 2.5, "lw": 1.3, "zorder": 6}
+        axes.errorbar(best.at, best.loss, xerr=[[best.at - low], [high - best.at]], color=colour, **bars)
+
+
+def _points(answer: Transfer, curve: Curve) -> tuple[Any, Any]:
+    """Points of a line, with gaps where losses are infinite; an exact curve is known on a finer grid, and at its optimum."""
+    if curve.fine is None:
+        return answer.places, np.ma.masked_invalid(curve.mean.ravel())
+    (x, losses), best = curve.fine, curve.optima[0]
+    if best.known:
+        at = int(np.searchsorted(x, best.at))
+        x, losses = np.insert(x, at, best.at), np.insert(losses, at, best.loss)
+    return x, np.ma.masked_invalid(losses)
+
+
+def _plain_ticks(axis: Any) -> None:
+    """Ticks at 1, 2 and 5 times powers of ten, written as numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _depth_colours(curves: tuple[Curve, ...]) -> list[Any]:
+    """From light to dark with the number of blocks, black for the limit."""
+    from matplotlib import colormaps
+
+    several = [curve for curve in curves if not isinf(curve.blocks)]
+    shades = iter(colormaps["viridis_r"](np.linspace(0.12, 0.9, len(several))))
+    return [DEEP if isinf(curve.blocks) else next(shades) for curve in curves]
+
+
+def _greek(name: str) -> str:
+    return name.replace("alpha", "α").replace("gamma", "γ").replace("initial", "β")
+
+
+def optimum(axes: Any, answer: Transfer, multiplier: float | None = None) -> Any:
+    """The optimum against the number of blocks, with 95 % intervals, its drift per doubling, and the limit as a dashed line.
+
+    Args:
+        axes: where to draw.
+        answer: of `limits.compare.transfer`.
+        multiplier: which one; where both it and the learning rate vary.
+    """
+    found = {name: answer.optima(name, multiplier) for name in answer.names}
+    sizes = sorted({L for optima in found.values() for L in optima if not isinf(L)})
+    if not any(best.known for optima in found.values() for best in optima.values()):
+        return blank(axes, "Optimum", "no optimum lies inside the grid")
+    for n, (name, optima) in enumerate(found.items()):
+        colour, drift = HUES[n % len(HUES)], answer.drift(name, multiplier)
+        inside = {L: best for L, best in optima.items() if best.known and not isinf(L)}
+        label = _greek(name) + (f": {_signed(drift)}" if drift else "")
+        if inside:
+            at, error = (np.array([getattr(best, part) for best in inside.values()]) for part in ("at", "error"))
+            half = np.nan_to_num(2.0 ** (CONFIDENCE * error) - 1)
+            bars = [at * half / (1 + half), at * half]
+            axes.errorbar(list(inside), at, yerr=bars, fmt="o", ms=5, capsize=3, color=colour, label=label)
+        if drift:
+            ends = np.array([drift.x[0], drift.x[-1]])
+            axes.plot(2**ends, 2 ** (drift.intercept + drift.value * ends), color=colour, lw=1.2)
+        if np.inf in optima and optima[np.inf].known:
+            axes.axhline(optima[np.inf].at, color=colour, lw=1.1, ls="--", zorder=1)
+    axes.set(xscale="log", yscale="log", xlabel="blocks L", ylabel=f"best {AXES[answer.axis]}")
+    axes.set_xticks(sizes, [size(L) for L in sizes])
+    axes.set_xticks([], minor=True)
+    _plain_ticks(axes.yaxis)
+    dashed = any(np.inf in optima and optima[np.inf].known for optima in found.values())
+    axes.set_title("Does the optimum settle?" + (" (dashed: the limit)" if dashed else ""))
+    axes.grid(alpha=0.25, which="major")
+    legend(axes, fontsize=8, title="drift in doublings per doubling of L", title_fontsize=8)
+    return axes
+
+
+def _signed(slope: Slope) -> str:
+    text = f"{slope.value:+.2f}" + (f" ± {slope.error:.2f}" if np.isfinite(slope.error) else "")
+    return text.replace("-", "−")
+
+
+def loss_map(axes: Any, answer: Transfer, name: str | None = None, blocks: float | None = None) -> Any:
+    """Loss after training over multiplier and learning rate, as a map; grey cells are not below the loss before training.
+
+    The lines are upper edges of sublevel sets, the largest learning rates at which training lowers the loss, and at which the
+    loss is within 10% of the smallest of the map; the legend below gives their slopes.
+
+    Args:
+        axes: where to draw; a colour bar is put beside them.
+        answer: of `limits.compare.transfer`, with several learning rates and several multipliers.
+        name: of the parametrization; may be left out where there is only one.
+        blocks: which number of blocks, inf for the limit; may be left out where there is only one.
+
+    Raises:
+        ValueError: learning rate and multiplier do not both vary, or there is no such map.
+    """
+    if not answer.is_map:
+        raise ValueError("a map needs several learning rates and several multipliers: draw plots.transfer instead")
+    curves = {curve.blocks: curve for curve in answer.of(name)}
+    if blocks is None and len(curves) == 1:
+        blocks = next(iter(curves))
+    if blocks not in curves:
+        raise ValueError(f"blocks must be one of {', '.join(map(size, curves))}, got {blocks!r}")
+    _mesh(axes, answer, curves[blocks])
+    below, near = r"largest $\eta$ below it", f"within {WITHIN:.0%} of the best"
+    for within, colour, what in ((None, HUES[1], below), (WITHIN, "white", near)):
+        if slope := answer.sublevel_slope(name, within=within).get(blocks):
+            _edge(axes, slope, colour, f"{what}: slope {_signed(slope)}")
+    axes.set(xscale="log", yscale="log", xlabel=SYMBOLS["multiplier"], ylabel=SYMBOLS["lr"])
+    axes.set_title(f"{_greek(curves[blocks].name)}, L = {size(blocks)}")
+    for axis in (axes.xaxis, axes.yaxis):
+        _plain_ticks(axis)
+    under = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "frameon": False}
+    axes.legend(fontsize=8, title="grey: not below the loss before training", title_fontsize=8, **under)
+    return axes
+
+
+def _mesh(axes: Any, answer: Transfer, curve: Curve) -> None:
+    from matplotlib.colors import LogNorm
+
+    mean = curve.mean.T
+    seen = np.ma.masked_where(~(mean <= curve.initial.mean(1)), mean)
+    axes.set_facecolor("0.82")
+    norm = LogNorm(seen.min(), np.median(curve.initial.mean(1)), clip=True) if seen.count() else None
+    borders = [_log_edges(values) for values in (answer.multipliers, answer.lrs)]
+    mesh = axes.pcolormesh(*borders, seen, cmap="viridis", norm=norm)
+    bar = axes.figure.colorbar(mesh, ax=axes, label="loss of probes after training" if answer.measure == "probe" else LOSS)
+    _plain_ticks(bar.ax.yaxis)
+
+
+def _log_edges(values: np.ndarray) -> np.ndarray:
+    return np.exp(edges(np.log(values)))
+
+
+def _edge(axes: Any, slope: Slope, colour: str, label: str) -> None:
+    """The upper edge of a sublevel set and the line through it."""
+    from matplotlib.patheffects import withStroke
+
+    outline = [withStroke(linewidth=3.2, foreground="0.2")]
+    axes.plot(2**slope.x, 2**slope.y, "o", ms=4, color=colour, mec="0.2", mew=0.8, zorder=4)
+    line = 2 ** (slope.intercept + slope.value * slope.x)
+    axes.plot(2**slope.x, line, color=colour, lw=1.6, path_effects=outline, label=label)
+
+
+def transfers(answer: Transfer) -> Any:
+    """One figure: a panel per parametrization and the optimum against the number of blocks; of a map, a panel per size.
+
+    Returns:
+        A `matplotlib.figure.Figure`; save it with `figure.savefig(path)`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if answer.is_map:
+        sizes = list(dict.fromkeys(curve.blocks for curve in answer.curves))
+        rows, columns = max(1, len(answer.names)), max(1, len(sizes))
+    else:
+        columns = min(3, len(answer.names) + 1)
+        rows = -(-(len(answer.names) + 1) // columns)
+    figure = Figure(figsize=(4.9 * columns, 4.2 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False)
+    if answer.is_map:
+        _maps(axes, answer)
+    else:
+        _panels(axes.ravel(), answer)
+    return figure
+
+
+def _panels(axes: Any, answer: Transfer) -> None:
+    for axis, name in zip(axes, answer.names, strict=False):
+        transfer(axis, answer, name)
+    optimum(axes[len(answer.names)], answer)
+    for axis in axes[len(answer.names) + 1 :]:
+        axis.set_axis_off()
+
+
+def _maps(axes: Any, answer: Transfer) -> None:
+    for row, name in zip(axes, answer.names, strict=False):
+        curves = answer.of(name)
+        for axis, curve in zip(row, curves, strict=False):
+            loss_map(axis, answer, name, curve.blocks)
+        for axis in row[len(curves) :]:
+            blank(axis, _greek(name), answer.no_limit.get(name, "not computed"))
