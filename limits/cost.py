@@ -9,11 +9,12 @@ from limits.deep.nonlinear import nonlinear_footprint
 from limits.directions import trained_directions
 from limits.finite import simulate, simulation_footprint
 from limits.finite.ensemble import checked_block_width
+from limits.particles import REPLICAS, neurons_of, particle_footprint, sample
 from limits.problem import Problem
 from limits.record import Record
 from limits.semiseparable import footprint
 from limits.validation import whole
-from limits.wide import recurse, refuse_blocks
+from limits.wide import closed, recurse
 
 RUNGS = ("simulate", "recurse", "solve")
 TRIAL_STEPS = 3
@@ -84,8 +85,8 @@ def estimate(
         calibrate: make trial runs (well under a second each) and estimate the time.
 
     Raises:
-        ValueError: an unknown rung, a missing size, or a problem that the rung does not treat, such as "recurse" of nonlinear
-            blocks or limits of other optimizers than SGD.
+        ValueError: an unknown rung, a missing size, or a problem that the rung does not treat, such as limits of other
+            optimizers than SGD.
 
     >>> from limits import DEPTH_MUP, ResNet, SGD
     >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=10), [[1.0]], [[1.0]])
@@ -110,8 +111,11 @@ def estimate(
     r, d = trained_directions(problem).count, problem.d_out
     of: dict[str, Any] = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
     if rung == "recurse":
-        refuse_blocks(problem, "recurse")
         L = _needed(blocks, "blocks", rung)
+        if not closed(problem):
+            parts = {"kernels": _kernel_bytes(problem, record, REPLICAS, REPLICAS)}
+            parts["neurons"] = particle_footprint(problem, record, L)
+            return _sum(rung, parts, _sampling_seconds(problem, L) if calibrate else None, {"blocks": L})
         both = len(record.placing(L)[0]) / len(record.positions)  # a position between two blocks needs the levels around it
         kernels = _kernel_bytes(problem, record, 2 * both, 2 + 3 * both**2)
         parts = {"kernels": kernels, "states": footprint(L, 2 * len(record.positions) + 1, **of)}
@@ -186,6 +190,12 @@ def _recursion_seconds(problem: Problem, blocks: int) -> float:
     some = min(blocks, 64)
     none = Record(kinds=())
     return _growth(problem, problem.steps, lambda t: recurse(problem.prefix(t), blocks=some, record=none)) * blocks / some
+
+
+def _sampling_seconds(problem: Problem, blocks: int) -> float:
+    """One replica of two blocks, for all of them."""
+    none: dict[str, Any] = {"blocks": 2, "record": Record(kinds=()), "replicas": 1, "particles": neurons_of(problem, None)}
+    return REPLICAS * blocks / 2 * _growth(problem, problem.steps, lambda t: sample(problem.prefix(t), **none))
 
 
 def _limit_seconds(problem: Problem, tol: float, record: Record) -> float:

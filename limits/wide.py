@@ -1,8 +1,8 @@
-r"""Rung 2: networks of infinite width and finitely many blocks, exactly.
+r"""Rung 2: networks of infinite width and finitely many blocks; linear ones exactly, others by samples of their neurons.
 
 The recursion over blocks of TP6 (Lemma C.1, and D.3 for any $\alpha, \gamma$), with batches, schedules, momentum and
 trained read-in and read-out, in $O(T^3 L)$ time and $O(T^2 L)$ memory by the semiseparable form of
-`limits.semiseparable`; as printed it takes $O(T^4 L^2)$.
+`limits.semiseparable`; as printed it takes $O(T^4 L^2)$. What has no such recursion is in `limits.particles`.
 """
 
 import time
@@ -17,7 +17,8 @@ from limits.directions import trained_directions
 from limits.kernels import sample_kernels
 from limits.linear import LinearStates
 from limits.memory import require
-from limits.optimizers import refuse_others
+from limits.optimizers import SGD, refuse_others
+from limits.particles import sample
 from limits.problem import Problem, refuse_layer_norm
 from limits.record import Record
 from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, footprint, symmetric
@@ -28,8 +29,20 @@ from limits.validation import whole
 Progress = Callable[[int, int], None]
 
 
-def refuse_blocks(problem: Problem, what: str = "recurse") -> None:
-    """Refuse blocks for which there is no recursion.
+def closed(problem: Problem) -> bool:
+    """Whether there is a recursion: for linear blocks of one layer, trained by SGD without weight decay.
+
+    >>> from limits import DEPTH_MUP, Problem, ResNet, SGD
+    >>> [closed(Problem(ResNet(name), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])) for name in ("linear", "relu")]
+    [True, False]
+    """
+    model, optimizer = problem.model, problem.optimizer
+    plain = isinstance(optimizer, SGD) and not optimizer.weight_decay
+    return plain and not model.layer_norm and model.block_depth == 1 and model.phi.linear
+
+
+def refuse_blocks(problem: Problem, what: str) -> None:
+    """Refuse what has no recursion, where numbers without a statistical error are wanted.
 
     Raises:
         ValueError: with what to do instead.
@@ -38,21 +51,30 @@ def refuse_blocks(problem: Problem, what: str = "recurse") -> None:
     refuse_layer_norm(problem.model, what)
     if problem.model.block_depth > 1:
         raise ValueError(
-            f"{what} treats blocks of one layer, got block_depth={problem.model.block_depth}: linear blocks of k layers at "
-            "alpha = gamma_i = 1/2 tend to those of one layer with k times the learning rate; simulate trains networks of any block"
+            f"{what} treats blocks of one layer, got block_depth={problem.model.block_depth}: ask recurse for infinite width by "
+            "samples of neurons, or simulate for networks of finite width"
         )
     if not problem.model.phi.linear:
         raise ValueError(
             f"{what} treats linear blocks, got nonlinearity={problem.model.phi.name!r}: once trained, a nonlinear block of "
-            "finitely many is not Gaussian, and infinite width needs integrals over all steps and samples at once; ask solve "
-            "for infinitely many blocks, or simulate for networks of finite width"
+            "finitely many is not Gaussian; ask recurse for infinite width by samples of neurons, solve for infinitely many "
+            "blocks, or simulate for networks of finite width"
         )
 
 
-def recurse(problem: Problem, *, blocks: int, record: Record | None = None, progress: Progress | None = None) -> Trajectory:
-    r"""Train a network of infinite width and `blocks` blocks, exactly.
+def recurse(
+    problem: Problem,
+    *,
+    blocks: int,
+    particles: int | None = None,
+    seed: int = 0,
+    record: Record | None = None,
+    progress: Progress | None = None,
+) -> Trajectory:
+    r"""Train a network of infinite width and `blocks` blocks.
 
-    With $\langle\cdot,\cdot\rangle$ the expectation, $w$ the schedule with momentum, $C^0 = \langle x, x\rangle$ and
+    Linear blocks of one layer, trained by SGD without weight decay, are treated exactly. With $\langle\cdot,\cdot\rangle$ the
+    expectation, $w$ the schedule with momentum, $C^0 = \langle x, x\rangle$ and
     $C^1 = \langle\delta, \delta\rangle$, every block adds
 
     $$ x_i^l = x_i^{l-1} + a L^{-\alpha}\hat W^l x_i^{l-1} + \sum_{j<i}\Big[aL^{-\alpha}
@@ -60,23 +82,30 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
 
     and the mirror image of it to $\delta$. It is what `simulate` tends to as the width grows, with fluctuations
     $O(n^{-1/2})$ and a bias $O(1/n)$; as `blocks` grows it tends to `solve` at rate $O(1/L)$ for $\alpha = 1/2$.
+    Everything else, and this too where `particles` are given, is computed on samples of neurons (`limits.particles`): any
+    $\phi$, number of layers, form and optimizer, also with LayerNorm. Eight independent samples of N neurons give the answer
+    with a standard error of a few tenths of $(8N)^{-1/2}$.
 
     Args:
         problem: what to train; any exponents, stable or not.
         blocks: L, the number of residual blocks.
+        particles: N, neurons in each of eight samples; by default none where the answer is exact, else 8192, or 1024 where
+            updates are over pairs of neurons (`Adam` and `SignSGD`).
+        seed: of the samples, >= 0.
         record: which kernels to keep; by default the feature kernel at five depths, of eight samples where there are many.
-        progress: called as progress(done, total) after every step.
+        progress: called as progress(done, total) after every step, of samples of neurons after every evaluation.
 
     Returns:
         A `Trajectory` with error 0: exact up to round-off. Where an unstable run explodes, round-off does too: outputs of
-        1e35 keep nine digits, and kernels of such runs fewer.
+        1e35 keep nine digits, and kernels of such runs fewer. Of samples of neurons, `error` is the standard error.
 
     Raises:
-        ValueError: `blocks` is no whole number >= 1, the record is too large, or the blocks are nonlinear or of
-            several layers.
+        ValueError: `blocks` is no whole number >= 1, the record is too large or asks for the response of what is sampled, or
+            there are fewer particles than four times the vectors that a matrix acts on.
+        MemoryError: a sample of neurons does not fit.
         DivergedError: outputs leave the range of numbers.
 
-    Source: TP6, Lemma C.1 and D.3.
+    Source: TP6, Lemma C.1 and D.3; of samples of neurons, Tensor Programs III and IVb.
 
     >>> from limits import DEPTH_MUP, Problem, ResNet, SGD
     >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
@@ -85,7 +114,9 @@ def recurse(problem: Problem, *, blocks: int, record: Record | None = None, prog
     """
     began, L = time.perf_counter(), whole(blocks, "blocks")
     record = Record.of(record, problem)
-    refuse_blocks(problem)
+    whole(seed, "seed", low=0)
+    if particles is not None or not closed(problem):
+        return sample(problem, blocks=L, particles=particles, seed=seed, record=record, progress=progress)
     basis = trained_directions(problem)
     alpha, gamma, beta = problem.parametrization.single()
     a2 = problem.model.multiplier**2

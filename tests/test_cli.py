@@ -108,10 +108,10 @@ def test_estimate_prints_memory_and_time_of_every_rung():
     assert found["simulate"]["bytes"] > 8 * 64 * 256**2
 
 
-def test_estimate_leaves_out_the_rung_that_a_nonlinearity_does_not_have():
+def test_estimate_of_nonlinear_blocks_counts_the_neurons_of_recurse():
     found = strict_json(limits("estimate", *SMALL, "--nonlinearity", "tanh", "--width", "8", "--blocks", "2", "--json").stdout)
-    assert {"simulate", "solve"} < set(found)
-    assert "recurse" not in found
+    assert {"simulate", "recurse", "solve"} < set(found)
+    assert found["recurse"]["parts"]["neurons"] > 8 * 8192
 
 
 def test_compare_writes_a_picture_and_numbers(tmp_path):
@@ -240,8 +240,7 @@ def test_estimate_leaves_out_rungs_that_do_not_treat_the_problem_and_says_why():
         "--json",
     )
     result = limits(*run)
-    assert set(strict_json(result.stdout)) & {"simulate", "recurse", "solve"} == {"simulate"}
-    assert "limits: recurse is left out: recurse treats SGD, got Adam" in result.stderr
+    assert set(strict_json(result.stdout)) & {"simulate", "recurse", "solve"} == {"simulate", "recurse"}
     assert "limits: solve is left out: solve treats SGD, got Adam" in result.stderr
     wrong = limits("estimate", *SMALL, "--block-width", "8")
     assert "block_width is for blocks of several layers" in sentence(wrong)
@@ -330,14 +329,11 @@ def test_teacher_has_its_sizes():
         (("simulate", "--weight-decay", "-1"), "weight_decay must be finite and >= 0, got -1.0"),
         (("simulate", "--dtype", "bfloat16"), "dtype 'bfloat16' needs backend='torch', got backend='numpy'"),
         (("solve", "--optimizer", "muon"), "solve treats SGD, got Muon: use simulate for networks of finite width"),
-        (("recurse", "--optimizer", "adam"), "recurse treats SGD, got Adam: use simulate for networks of finite width"),
-        (("recurse", "--weight-decay", "0.1"), "recurse treats SGD without weight decay, got weight_decay=0.1: use simulate"),
         (
             ("solve", "--layer-norm"),
             "solve treats blocks without LayerNorm, got layer_norm=True: use simulate for finite networks",
         ),
         (("compare", "--optimizer", "signsgd"), "the comparison with recurse treats SGD, got SignSGD: use simulate"),
-        (("recurse", "--nonlinearity", "relu"), "recurse treats linear blocks, got nonlinearity='relu'"),
         (("compare", "--nonlinearity", "relu"), "the comparison with recurse treats linear blocks, got nonlinearity='relu'"),
         (("compare", "--widths", "64;128"), "--widths must be whole numbers with commas between them"),
         (("classify", "1/2"), "missing argument '"),
