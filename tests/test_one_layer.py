@@ -1,0 +1,461 @@
+"""One-layer nonlinear blocks at alpha = 1, gamma = 0, against a slow witness, networks and linear blocks.
+
+Where a cloud's error is not the subject, package and witness use the same cloud and must agree to the witness's Euler steps.
+"""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from conftest import BOTH, CATALOGUE, XI, XI3, Y2, Y, at, rewritten
+from naive_neurons import one_layer
+from naive_nonlinear import richardson
+from numpy.testing import assert_allclose
+from test_deep_nonlinear import LINES, assert_close
+from test_faults import WRONG, argument, position, scaled
+
+import limits.deep.one_layer
+from limits import NoLimitError, Record, ToleranceWarning, Trajectory, solve
+from limits.agreement import agree
+from limits.deep.nonlinear_flow import FlowStates
+from limits.deep.one_layer import NeuronFunctions, dimensions, one_layer_level, resolved
+from limits.deep.refine import Level
+from limits.deep.sampling import CLOUDS, lattice, nested
+from limits.optimizers import SGD
+from limits.panels import Panels
+from limits.parametrization import COMPLETEP, Parametrization
+from limits.problem import Problem, ResNet
+
+NOTHING = Record(kinds=())
+FUNCTIONS = {
+    "tanh": (np.tanh, lambda h: 1 - np.tanh(h) ** 2, lambda h: -2 * np.tanh(h) * (1 - np.tanh(h) ** 2)),
+    "sin": (np.sin, np.cos, lambda h: -np.sin(h)),
+    "sin + cos": (lambda h: np.sin(h) + np.cos(h), lambda h: np.cos(h) - np.sin(h), lambda h: -np.sin(h) - np.cos(h)),
+}
+
+
+def one_input(phi, a, lr, targets=(1.5, -1.5, 1.5)):
+    """One input with a target that changes from step to step: two inputs that are alike."""
+    values, which = np.unique(targets, return_inverse=True)
+    sgd = SGD(lr, steps=len(targets))
+    return Problem(ResNet(phi, multiplier=a), COMPLETEP, sgd, [[1.0]] * len(values), values[:, None], batches=which[:, None])
+
+
+TRAINED = replace(BOTH, lr=[0.6, 0.3, 0.5], output_lr=[0.2, 0.4, 0.1], steps=3)
+PROBLEMS = {
+    "tanh": one_input("tanh", 1.2, 0.6),
+    "sin + cos": one_input("sin + cos", 1.0, 0.7),
+    "both": Problem(
+        ResNet("sin", multiplier=0.9), COMPLETEP, TRAINED, XI3, Y2[:2], batches=[[0], [1], [0]], probes=[[0.5, 0.1, 0.9]]
+    ),
+    "classes": Problem(ResNet("tanh"), COMPLETEP, SGD(1.2, steps=2), XI, [2, 0, 1], loss="cross_entropy", batches=[[0], [2]]),
+}
+SEVERAL = Problem(
+    ResNet("tanh", multiplier=1.2), COMPLETEP, SGD(0.9, 2, input_lr=0.2, output_lr=0.3, momentum=0.5), XI[:2], Y[:2]
+)
+
+
+def double(clouds):
+    return replace(clouds, inner=clouds.inner.astype(float))
+
+
+def small_clouds(problem, points=2**9, seed=3):
+    return double(nested(points, dimensions(problem), seed))
+
+
+def exact_level(problem, panels, clouds, record=NOTHING):
+    """Iterated to round-off."""
+    states = NeuronFunctions(problem, record, panels, clouds)
+    states.unresolved = 1.0
+    outputs, _ = limits.deep.one_layer.evolve(problem, states, lambda t, _: None)
+    return Level(panels, outputs, states.kernels(record), states.tails)
+
+
+def witness(problem, clouds, depths=(8, 16, 32, 64), **how):
+    coordinates = NeuronFunctions(problem, NOTHING, Panels.uniform(1, 1), clouds).coordinates
+    functions = FUNCTIONS[problem.model.phi.name]
+    return [one_layer(problem, L, functions, coordinates, clouds.outer, clouds.weights, clouds.inner, **how) for L in depths]
+
+
+def assert_witnessed(name, digits=1e-6):
+    problem = PROBLEMS[name]
+    clouds = small_clouds(problem)
+    want, left = richardson(witness(problem, clouds, response="stein", moved=not problem.model.phi.centred))
+    assert left.max() < digits
+    assert_allclose(exact_level(problem, Panels.uniform(4, 9), clouds).outputs, want, rtol=0, atol=3 * digits)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_witness_agrees_on_the_same_cloud(name):
+    assert_witnessed(name, {"sin + cos": 3e-5}.get(name, 1e-6))
+
+
+def sampled(problem, points, seeds=range(CLOUDS), record=NOTHING):
+    """Levels of several clouds."""
+    panels, both = Panels.uniform(2, 5), dimensions(problem)
+    return [one_layer_level(problem, panels, record, nested(points, both, seed), lambda t: None) for seed in seeds]
+
+
+def mean(values):
+    return np.mean(values, 0), np.std(values, 0, ddof=1) / np.sqrt(len(values))
+
+
+def worst_z(one, error, other, other_error):
+    """Largest difference in standard errors where there is any, and how many are compared."""
+    s = np.hypot(error, other_error)
+    moves = s > 1e-9
+    return np.abs((one - other)[moves] / s[moves]).max(), np.count_nonzero(moves)
+
+
+def test_the_response_by_derivatives_is_that_by_steins_lemma():
+    """Two samples a step, trained ends, momentum, on the same clouds; without the response the difference is no noise.
+
+    Eight clouds with fixed seeds: Student's t beyond 12 has probability 1e-5 a number (7 degrees of freedom), of 4 numbers.
+    """
+    clouds = [small_clouds(SEVERAL, 2**11, seed) for seed in range(CLOUDS)]
+    got = [exact_level(SEVERAL, Panels.uniform(2, 6), c).outputs[2] for c in clouds]
+
+    def student(response):
+        other = [richardson(witness(SEVERAL, c, (4, 8, 16), response=response))[0][2] for c in clouds]
+        difference, error = mean(np.array(got) - other)
+        return np.abs(difference / error).max()
+
+    assert student("derivative") < 12 < student(None)
+
+
+# Numbers.
+
+REFERENCE = {"sin + cos": (1.0, 0.7, [0.454, 0.010, 0.337], 3.33), "tanh": (1.2, 1.0, [0.5526, 0.3008, 0.4006], 3.990)}
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_reference_values(name):
+    """Tensor quadratures of 25 nodes an axis give .331 for the third of sin + cos: they move by .005 with their spacing."""
+    a, lr, f, gradient = REFERENCE[name]
+    levels = sampled(one_input(name, a, lr), 2**16, record=Record(positions=(0,), samples=[0], kinds=("gradient",)))
+    outputs, error = mean([level.outputs[1:, 0, 0] for level in levels])
+    assert error.max() < 1.5e-3
+    assert np.all(np.abs(outputs - f) < 6 * error + 5e-4)
+    kernel, error = mean([level.kernels["gradient_kernel"][1, 1, 0, 0, 0] for level in levels])
+    assert abs(kernel - gradient) < 6 * error + 5e-3
+
+
+def test_solve_meets_its_tolerance():
+    a, lr, f, _ = REFERENCE["tanh"]
+    t = solve(one_input("tanh", a, lr), tol=1e-3, record=NOTHING)
+    assert 0 < t.error.max() <= 1e-3
+    assert_allclose(t.outputs[1:, 0, 0], f, rtol=0, atol=4e-3)
+    assert t.meta["estimated_error"] <= 1e-3
+
+
+# Linear blocks written as nonlinear ones.
+
+
+@pytest.mark.parametrize("name", ["batches", "both", "logistic", "classes"])
+def test_the_identity_is_linear_for_any_cloud(name):
+    problem = at(CATALOGUE[name], 1, 0)
+    record = Record(positions=(0, 0.3, 1), kinds=("feature", "gradient", "two_depth"))
+    want = solve(problem, tol=1e-12, record=record)
+    same = replace(problem, model=replace(problem.model, nonlinearity=LINES["closed"]))
+    got = exact_level(same, Panels.uniform(8, 9), small_clouds(same), record)
+    assert_close(got.outputs, want.outputs, 1e-11)
+    for field in ("feature_kernel", "gradient_kernel", "two_depth_kernel"):
+        assert_close(got.kernels[field], getattr(want, field), 1e-10)
+
+
+def test_solve_of_the_identity_is_linear():
+    problem = at(CATALOGUE["momentum"], 1, 0)
+    same = replace(problem, model=replace(problem.model, nonlinearity=LINES["closed"]))
+    t = solve(same, record=NOTHING)
+    assert_allclose(t.outputs, solve(problem).outputs, rtol=0, atol=1e-5)
+    assert t.error.max() < 1e-4
+
+
+def test_small_updates_are_those_of_the_flow():
+    """To first order in the rate the second order in one block's update does not count: alpha = 3/4 gives the same."""
+    problem = one_input("sin + cos", 1.0, 1e-4, (1.5,))
+    got = mean([level.outputs[1, :, 0] for level in sampled(problem, 2**15)])
+    want = solve(at(problem, "3/4", "1/4"), tol=1e-10, record=NOTHING).outputs[1, :, 0]
+    assert_allclose(got[0], want, rtol=3e-4)
+
+
+# Networks.
+
+
+@pytest.fixture(scope="module")
+def networks():
+    problem = one_input("sin + cos", 1.0, 0.7, (1.5, -1.5))
+    record = Record(positions=(0, 1), samples=[0], kinds=("feature", "gradient"))
+    return agree(problem, widths=(32, 64), blocks=(4, 8, 16), seeds=600, tol=2e-3, record=record)
+
+
+def test_networks_agree(networks):
+    """Networks extrapolated in width and depth: Bonferroni over all numbers, false-alarm rate 1e-3 (normal errors)."""
+    assert networks.false_alarm > 1e-3, networks.table()
+
+
+def test_networks_reject_the_limit_without_the_response(networks, monkeypatch):
+    """The system of TP6, F.2."""
+    without_response(monkeypatch)
+    assert replace(networks, limit=solve(networks.limit.problem, tol=2e-3, record=networks_record(networks))).false_alarm < 1e-6
+
+
+def networks_record(found):
+    return Record(positions=tuple(found.limit.positions), samples=[0], kinds=("feature", "gradient"))
+
+
+def without_response(monkeypatch):
+    right = NeuronFunctions._pulls
+
+    def wrong(self, node, rows, seen):
+        pulls = right(self, node, rows, seen)
+        pulls[:, seen.shape[1] :] = 0.0
+        return pulls
+
+    monkeypatch.setattr(NeuronFunctions, "_pulls", wrong)
+
+
+WIDE = {
+    "relu": Problem(
+        ResNet("relu", multiplier=0.9), COMPLETEP, SGD([0.8, 0.5], 2, momentum=0.3), XI[:2], Y[:2], probes=[[-1.0, -0.4]]
+    ),
+    "tanh": replace(SEVERAL, batches=[[0, 1], [1]]),
+    "gelu": Problem(ResNet("gelu"), COMPLETEP, SGD(0.9, 3, output_lr=0.2), XI3, Y2[:2], batches=[[0], [1], [0]]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WIDE)
+def test_networks_agree_elsewhere(name):
+    """Kinked and one-sided phi, several samples a step, momentum, trained ends, probes, two outputs; false-alarm rate 1e-3."""
+    record = Record(positions=(0, 1), kinds=("feature", "gradient"))
+    found = agree(WIDE[name], widths=(64, 128), blocks=(8, 16, 32, 64), seeds=1000, tol=5e-4, record=record)
+    assert found.false_alarm > 1e-3, found.table()
+
+
+# Resolution.
+
+
+def test_error_falls_spectrally():
+    """For any cloud the flow is smooth in p: tenfold for two more nodes on each of 2 panels, down to 1e-11."""
+    problem = one_input("tanh", 1.2, 1.0, (1.5, -1.5))
+    clouds = small_clouds(problem)
+    want = exact_level(problem, Panels.uniform(4, 11), clouds).outputs
+    error = [np.abs(exact_level(problem, Panels.uniform(2, q), clouds).outputs - want).max() for q in (3, 5, 7, 9)]
+    assert error[0] > 1e-9
+    for coarse, fine in pairwise(error):
+        assert fine < max(coarse / 10, 1e-11)
+
+
+def test_error_falls_with_the_points():
+    """Root mean square over clouds and steps, at least by a factor of 2 for four times as many points; seeds are fixed."""
+    problem = one_input("tanh", 1.2, 1.0)
+    f = np.array([0.55256, 0.30079, 0.40059])
+    error = [rms([level.outputs[1:, 0, 0] - f for level in sampled(problem, points)]) for points in (2**10, 2**12, 2**14)]
+    for coarse, fine in pairwise(error):
+        assert fine < coarse / 2
+    assert error[-1] < 2.5e-3
+
+
+def rms(values):
+    return np.sqrt(np.mean(np.square(values)))
+
+
+def test_single_precision_is_enough():
+    problem = PROBLEMS["tanh"]
+    clouds = nested(2**11, dimensions(problem), 5)
+    one, other = (one_layer_level(problem, Panels.uniform(2, 6), NOTHING, c, lambda t: None) for c in (clouds, double(clouds)))
+    assert 0 < np.abs(one.outputs - other.outputs).max() < 1e-6
+
+
+def test_lattices():
+    """Weights sum to 1, pairs, covariance 1; a quadrature as good as the ball is large."""
+    z, w = lattice(1000, 2, 7)
+    assert_allclose(w.sum(), 1.0, rtol=1e-14)
+    assert_allclose((z.T * w) @ z, np.eye(2), atol=1e-13)
+    assert_allclose(w @ z, 0.0, atol=1e-15)
+    assert abs(w @ np.cos(z[:, 0] + 0.5 * z[:, 1]) - np.exp(-0.625)) < 2e-5
+
+
+@pytest.mark.parametrize("dimension", [2, 5])
+def test_nested_clouds(dimension):
+    found = nested(2**11, (dimension, 4), 1)
+    N, K = found.inner.shape[1:]
+    assert found.outer.shape == (N, dimension)
+    assert found.inner.shape[0] == 4
+    assert 2**10 < N * K < 2**12
+    assert_allclose((found.outer.T * found.weights) @ found.outer, np.eye(dimension), atol=1e-12)
+    assert_allclose(found.inner[..., : K // 2], -found.inner[..., K // 2 :])
+    assert abs(float((found.inner**2).mean()) - 1) < 0.01
+
+
+def test_what_lies_beyond_is_accurate_to_its_own_size(rng):
+    y = np.linalg.qr(rng.standard_normal((30, 3)))[0].T
+    along = np.array([[1.0, -2.0, 0.5]])
+    extra = rng.standard_normal(30)
+    extra -= (extra @ y.T) @ y
+    found, beyond = resolved(along @ y + 1e-7 * extra, y)
+    assert_allclose(found, along, atol=1e-13)
+    assert_allclose(beyond @ y.T, 0, atol=1e-20)
+    assert_allclose(beyond[0], 1e-7 * extra, rtol=0, atol=1e-14)
+
+
+# Invariances.
+
+
+def test_a_step_without_learning_changes_nothing():
+    """Its features coincide with those of the next step at every depth."""
+    problem = replace(one_input("sin + cos", 1.0, 1.0, (1.5, 1.5, -1.5)), optimizer=SGD([0.7, 0.0, 0.7], 3))
+    f = sampled(problem, 2**11, [0])[0].outputs[:, 0, 0]
+    assert abs(f[2] - f[1]) < 1e-6
+    assert np.isfinite(f[3])
+    fewer = replace(one_input("sin + cos", 1.0, 1.0, (1.5, -1.5)), optimizer=SGD(0.7, 2))
+    one, other = (mean([level.outputs[-1, 0, 0] for level in sampled(p, 2**12)]) for p in (problem, fewer))
+    assert abs(one[0] - other[0]) < 5 * np.hypot(one[1], other[1])
+
+
+def test_without_learning_nothing_moves():
+    problem = replace(SEVERAL, optimizer=SGD(0.0, 2))
+    level = sampled(problem, 2**10, [0], record=Record(positions=(0, 1), kinds=("feature",)))[0]
+    assert_allclose(level.outputs, 0, atol=1e-7)
+    want = XI[:2] @ XI[:2].T / 2
+    assert_allclose(level.kernels["feature_kernel"], np.broadcast_to(want, (3, 3, 2, 2, 2)), atol=1e-7)
+
+
+def test_order_of_samples_and_turned_inputs_do_not_matter():
+    """To the error of the clouds: |z| < 6 of Student's t with 14 degrees of freedom, 3e-5 a number, 6 numbers."""
+    problem = replace(SEVERAL, probes=[[0.3, -0.2]])
+    same, order = rewritten(problem)
+    one = mean([level.outputs for level in sampled(problem, 2**12)])
+    other = mean([level.outputs for level in sampled(same, 2**12)])
+    probes = np.arange(len(order), len(problem.evaluated))
+    there = np.concatenate([order, probes])
+    assert worst_z(one[0][:, there], one[1][:, there], *other)[0] < 6
+
+
+def test_probes_change_nothing():
+    clouds = small_clouds(PROBLEMS["tanh"])
+    probed = replace(PROBLEMS["tanh"], probes=[[0.4]])
+    one, other = (exact_level(p, Panels.uniform(2, 6), clouds).outputs for p in (PROBLEMS["tanh"], probed))
+    assert_allclose(other[:, :2], one, atol=1e-13)
+    assert_allclose(other[1, 2], witness(probed, clouds, (64,), response="stein")[0][1, 2], atol=3e-3)
+
+
+@pytest.fixture(scope="module")
+def answer():
+    """What `solve` says, and what it told on the way."""
+    told = []
+    record = Record(positions=(0, 0.5, 1), kinds=("feature", "gradient", "two_depth", "response"))
+    t = solve(PROBLEMS["tanh"], tol=1e-2, record=record, progress=lambda done, total: told.append((done, total)))
+    return t, told
+
+
+def test_kernels_are_symmetric_and_positive(answer):
+    t = answer[0]
+    for kernel in (t.feature_kernel, t.gradient_kernel):
+        gram = kernel.transpose(2, 0, 3, 1, 4).reshape(3, 8, 8)
+        assert_allclose(gram, gram.swapaxes(1, 2), atol=1e-12)
+        assert np.linalg.eigvalsh(gram).min() > -1e-10
+    assert_allclose(t.response, 0)
+    assert_allclose(np.einsum("stppij->stpij", t.two_depth_kernel), t.feature_kernel, atol=1e-12)
+
+
+# The answer as users have it.
+
+
+def test_save_and_load(answer, tmp_path):
+    t = answer[0]
+    t.save(tmp_path / "run.npz")
+    again = Trajectory.load(tmp_path / "run.npz")
+    assert_allclose(again.outputs, t.outputs)
+    assert_allclose(again.feature_kernel, t.feature_kernel)
+
+
+def test_progress_is_told(answer):
+    assert set(answer[1]) == {(t, 3) for t in range(4)}
+
+
+def test_a_tolerance_out_of_reach_is_said(monkeypatch):
+    monkeypatch.setattr(limits.deep.one_layer, "NESTED", (2**9, 2**11))
+    with pytest.warns(ToleranceWarning, match="tol = 1e-06 was not met"):
+        t = solve(PROBLEMS["tanh"], tol=1e-6, record=NOTHING)
+    assert t.error.max() > 1e-6
+
+
+def refused(kind, said, model, alpha=1, gamma=0, initial=0):
+    problem = Problem(model, Parametrization(alpha, gamma, initial), SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    with pytest.raises(kind, match=said):
+        solve(problem)
+
+
+def test_refusals_are_sentences():
+    refused(ValueError, "alpha = 3/2: .*alpha <= 1.*use simulate", ResNet("tanh"), "3/2", "-1/2")
+    refused(ValueError, "form 'post', got 'pre'.*simulate", ResNet("tanh", form="pre"))
+    refused(
+        ValueError,
+        "without mean subtraction is not known at alpha = 1.*mean_subtraction=True",
+        ResNet("relu", mean_subtraction=False),
+    )
+    refused(NoLimitError, r"alpha \+ gamma = 1/2 < 1", ResNet("tanh"), 1, "-1/2")
+    refused(ValueError, "exponent 0, got 1/4: use initial=0", ResNet("tanh"), 1, 0, "1/4")
+
+
+def test_odd_functions_need_no_mean_subtraction():
+    one, other = (replace(SEVERAL, model=replace(SEVERAL.model, mean_subtraction=m)) for m in (True, False))
+    got = [sampled(p, 2**10, [1])[0].outputs for p in (one, other)]
+    assert_allclose(*got, atol=1e-12)
+
+
+def test_frozen_blocks_take_no_cloud():
+    """Where updates vanish: at gamma > 0 the limit is exact."""
+    t = solve(at(SEVERAL, 1, "1/2"), tol=1e-10)
+    assert t.error.max() < 1e-10
+
+
+# Injected faults.
+
+
+def turns(monkeypatch):
+    right = NeuronFunctions._learn
+
+    def wrong(self, x, delta):
+        old = self.x.shape[1]
+        right(self, x, delta)
+        self.turns[:, old : self.x.shape[1]] *= WRONG
+
+    monkeypatch.setattr(NeuronFunctions, "_learn", wrong)
+
+
+def part_of_pulls(with_z):
+    def inject(monkeypatch):
+        right = NeuronFunctions._pulls
+
+        def wrong(self, node, rows, seen):
+            pulls = right(self, node, rows, seen)
+            part = slice(seen.shape[1], None) if with_z else slice(0, seen.shape[1])
+            pulls[:, part] *= WRONG
+            return pulls
+
+        monkeypatch.setattr(NeuronFunctions, "_pulls", wrong)
+
+    return inject
+
+
+FAULTS = {
+    "C0 phi' delta": scaled(NeuronFunctions, "_seen"),
+    "phi given U, V": scaled(NeuronFunctions, "_conditional"),
+    "E dh dh": part_of_pulls(False),
+    "E z dh": part_of_pulls(True),
+    "phi' delta": turns,
+    "learning rates": scaled(FlowStates, "_weights"),
+    "gradients": argument(FlowStates, "backward", position(2)),
+    "y": argument(NeuronFunctions, "_arguments", position(2)),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_injected_fault_is_caught(name, monkeypatch):
+    FAULTS[name](monkeypatch)
+    with pytest.raises(AssertionError):
+        assert_witnessed("tanh")
