@@ -72,9 +72,10 @@ def trained(problem, L, states, start_x, start_delta, inner, step_x, step_delta)
 def one_layer(problem, L, functions, coordinates, outer, weights, z, response="derivative", moved=False):
     """Outputs by quadrature: features start at `coordinates` (samples, r).
 
-    Outer points (N, r + d_out) have weights, z of each (entries + 1, N, K) have none; functions are phi, phi' and phi''. The sum of x_j E[d dh_i / d hat h_j] is found from the derivatives or, as "stein", from
-    sum_k C0_jk E[d dh_i / d hat h_k] = E[dh_i hat h_j]; as None it is left out, which gives the system of TP6, F.2. If `moved`,
-    what phi(hat h) and phi'(hat h) contribute to means over z, which is nothing but sampling error, is subtracted.
+    Outer points (N, r + d_out) have weights, z of each (entries + 1, N, K) have none; functions are phi, phi' and phi''. The sum
+    of x_j E[d dh_i / d hat h_j] is found from the derivatives or, as "stein", from sum_k C0_jk E[d dh_i / d hat h_k] =
+    E[dh_i hat h_j]; as None it is left out, which gives the system of TP6, F.2. If `moved`, what phi(hat h) and phi'(hat h)
+    contribute to means over z, which is nothing but sampling error, is subtracted.
     """
     phi, slope, curvature = functions
     a, r = problem.model.multiplier, coordinates.shape[1]
