@@ -170,7 +170,7 @@ def _principal(train: np.ndarray, directions: int | None):
     """The map from pixels to scaled coordinates on the leading principal directions of `train`."""
     mean = train.mean(0)
     _, sizes, rows = np.linalg.svd(train - mean, full_matrices=False)
-    rank = np.count_nonzero(sizes > 1e-10 * sizes[0])
+    rank = int(np.count_nonzero(sizes > 1e-10 * sizes[0]))
     directions = min(DIRECTIONS, rank) if directions is None else directions
     if directions > rank:
         raise ValueError(f"directions must be at most {rank}, the rank of the {len(train)} centred samples, got {directions}")
