@@ -66,7 +66,8 @@ class SGD(Optimizer):
         input_lr: $\eta_U$, zero keeps $U$ frozen; a number, or one per step.
         output_lr: $\eta_V$, zero keeps $V$ frozen; a number, or one per step.
         momentum: $\beta \in [0, 1)$.
-        weight_decay: $\lambda \ge 0$, decoupled: a step takes the share $\eta_s\lambda$ off the weights. Networks only.
+        weight_decay: $\lambda \ge 0$, decoupled: a step takes the share $\eta_s\lambda$ off the weights; not in
+            closed limits.
 
     Raises:
         ValueError: rates that are negative or not finite, a schedule of another length than `steps`.
@@ -194,7 +195,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, 
 
 
 def refuse_others(optimizer: Optimizer, what: str) -> SGD:
-    """Return the optimizer if it is `SGD` without weight decay, which is what the limits know.
+    """Return the optimizer if it is `SGD` without weight decay, which is what closed limits know.
 
     Raises:
         ValueError: with what to do instead.

@@ -38,7 +38,7 @@ class ResNet:
         mean_subtraction: $G$, subtract the mean over neurons; does nothing for "linear" and for forms "pre" and "mlp".
         form: "post", "pre" or "mlp"; of linear blocks of one layer the first two are the same.
         layer_norm: whether a block reads $(x - \bar x)/\sqrt{\mathrm{var}\,x + 10^{-5}}$, over neurons, in place of $x$
-            (pre-norm, without gain and bias); networks only.
+            (pre-norm, without gain and bias); networks and `recurse` only.
         expansion: $M/n$, width between the layers of a block over that of the network (4 in most transformers).
 
     Raises:

@@ -596,3 +596,9 @@ def test_costs_without_a_time_are_shown():
     console.print(_cost_table({"solve": SimpleNamespace(bytes=2_000_000, seconds=None)}))
     assert "2.0 MB" in console.file.getvalue()
     assert "unknown" in console.file.getvalue()
+
+
+def test_recurse_samples_neurons_of_other_blocks():
+    run = ("recurse", *SMALL, "--nonlinearity", "relu", "--blocks", "2", "--particles", "512", "--json")
+    found, expected = strict_json(limits(*run).stdout), recurse(small_problem(model=ResNet("relu")), blocks=2, particles=512)
+    assert_allclose(found["outputs"], expected.outputs, rtol=1e-6, atol=1e-9)

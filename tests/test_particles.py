@@ -149,7 +149,7 @@ SLOW = {
     "post, sin + cos": case(ResNet("sin + cos")),
     "post, tanh": case(ResNet("tanh", multiplier=1.2), optimizer=BOTH_ENDS),
     "post, relu": case(ResNet("relu"), optimizer=SGD(0.8, steps=3, momentum=0.3, weight_decay=0.3)),
-    "post, relu, 3/4": case(ResNet("relu", mean_subtraction=False), BETWEEN),
+    "post, relu with a mean, 1": case(ResNet("relu", mean_subtraction=False), NEURAL),
     "post, sin + cos, 3/4": case(ResNet("sin + cos"), BETWEEN),
     "post, tanh, 1": case(ResNet("tanh", multiplier=1.2), NEURAL, SGD(1.0, steps=3)),
     "post, relu, 1": case(ResNet("relu", multiplier=1.5), NEURAL, SGD(1.0, steps=3)),

@@ -30,6 +30,7 @@ Tolerance = Annotated[
 ]
 Width = Annotated[int, Option(help="n, neurons per layer.")]
 Blocks = Annotated[int, Option(help="L, residual blocks.")]
+Particles = Annotated[int | None, Option(help="N, neurons of a sample; where the answer is exact, none.")]
 Seeds = Annotated[int, Option(help="How many networks.")]
 Sizes = Annotated[str, Option(help="Comma-separated whole numbers.", metavar="LIST")]
 Seed = Annotated[int, Option(help="The networks are drawn from (seed, 0), (seed, 1), …")]
@@ -112,21 +113,27 @@ def solve(question: Question, report: Report, *, tol: Tolerance = None, kernels:
 
 @app.command()
 @asks
-def recurse(question: Question, report: Report, *, blocks: Blocks = 64, kernels: Kernels = 0) -> None:
-    """What training tends to as the width goes to infinity, with L blocks, exactly.
+def recurse(
+    question: Question, report: Report, *, blocks: Blocks = 64, particles: Particles = None, kernels: Kernels = 0
+) -> None:
+    """What training tends to as the width goes to infinity, with L blocks.
 
-    With C = E x x, and R the response of x to the noise in the gradients g, every block adds to the feature x_i
+    Linear blocks of one layer under SGD are exact. With C = E x x, and R the response of x to the noise in the gradients g, every
+    block adds to the feature x_i
 
         a L^-alpha W x_i
         + sum_(s<t) [a L^-alpha R_ij - lr a^2 L^(-alpha-gamma) C_ij] g_j
 
     and the mirror image of it to g_i. Any exponents will do; at alpha = 1/2 the distance to `solve` falls as 1/L.
+    Any other block, and any other optimizer, is answered by eight samples of N neurons each, with a standard error.
 
         limits recurse --blocks 256 --lr 0.5
+
+        limits recurse --blocks 32 --nonlinearity tanh --form pre
     """
     from limits.wide import recurse
 
-    report.trajectory("recurse", question.problem(), kernels, partial(recurse, blocks=blocks))
+    report.trajectory("recurse", question.problem(), kernels, partial(recurse, blocks=blocks, particles=particles))
 
 
 @app.command()

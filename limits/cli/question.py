@@ -81,7 +81,7 @@ class Question:
         str,
         _of(
             TRAINING,
-            "phi, such as relu, tanh, 'sin + cos' or 'leaky_relu(0.1)'; recurse and compare need linear.",
+            "phi, such as relu, tanh, 'sin + cos' or 'leaky_relu(0.1)'; compare needs linear.",
             metavar="TEXT",
         ),
     ] = "linear"
@@ -97,19 +97,19 @@ class Question:
         Option("--block-depth", "-k", help="k, layers in a block.  [default: 1; 2 of form mlp]", rich_help_panel=TRAINING),
     ] = None
     expansion: Annotated[float, _of(TRAINING, "M/n, width between the layers of a block over that of the network.")] = 1.0
-    layer_norm: Annotated[bool, _of(TRAINING, "Blocks read features after LayerNorm; finite networks only.")] = False
+    layer_norm: Annotated[bool, _of(TRAINING, "Blocks read features after LayerNorm; not of solve.")] = False
     multiplier: Annotated[float, _of(TRAINING, "Block multiplier a.")] = 1.0
     lr: Annotated[str, _of(TRAINING, "Learning rate of the blocks, or one per step: 0.1,0.2,0.3", metavar="RATE")] = "0.3"
     steps: Annotated[int, _of(TRAINING, "T, number of updates.")] = 10
     optimizer: Annotated[
-        str, _of(TRAINING, "What moves the weights; the limits know sgd.", metavar="sgd|adam|adamw|signsgd|muon")
+        str, _of(TRAINING, "What moves the weights; solve knows sgd.", metavar="sgd|adam|adamw|signsgd|muon")
     ] = "sgd"
     momentum: Annotated[
         float | None, _of(TRAINING, "Momentum in [0, 1), of sgd, signsgd or muon.  [default: 0; 0.95 for muon]")
     ] = None
     weight_decay: Annotated[
         float | None,
-        _of(TRAINING, "A step takes the share lr times it off the weights; finite networks only.  [default: 0; 0.01 for adamw]"),
+        _of(TRAINING, "A step takes the share lr times it off the weights; not of solve.  [default: 0; 0.01 for adamw]"),
     ] = None
     input_lr: Annotated[str, _of(TRAINING, "Rate of the read-in U, or one per step; 0 freezes it.", metavar="RATE")] = "0"
     output_lr: Annotated[str, _of(TRAINING, "Rate of the read-out V, or one per step; 0 freezes it.", metavar="RATE")] = "0"
