@@ -221,8 +221,9 @@ def transfers(answer: Transfer) -> Any:
         sizes = list(dict.fromkeys(curve.blocks for curve in answer.curves))
         rows, columns = max(1, len(answer.names)), max(1, len(sizes))
     else:
-        columns = min(3, len(answer.names) + 1)
-        rows = -(-(len(answer.names) + 1) // columns)
+        panels = len(answer.names) + 1
+        columns = 2 if panels == 4 else min(3, panels)
+        rows = -(-panels // columns)
     figure = Figure(figsize=(4.9 * columns, 4.2 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False)
