@@ -12,7 +12,7 @@ from conftest import XI, XI3, Y2, Y
 from test_finite import ALL_KINDS, POSITIONS, assert_close, assert_same
 
 import limits
-from limits import DivergedError, Record, Trajectory, recurse, simulate, solve
+from limits import DivergedError, Record, Trajectory, ladder, simulate, solve
 from limits.finite import dense, engines, ensemble, library, rules
 from limits.finite.library import open_library
 from limits.lazy import nngp
@@ -467,16 +467,16 @@ def test_limits_refuse_what_only_networks_do(name):
     problem = Problem(
         **{"model": ResNet(), "parametrization": DEPTH_MUP, "optimizer": SGD(0.1, 2), "inputs": XI, "targets": Y} | change
     )
-    with pytest.raises(ValueError, match=f"recurse {sentence}"):
-        recurse(problem, blocks=4)
+    with pytest.raises(ValueError, match=f"the comparison with recurse {sentence}"):
+        ladder(problem)
     with pytest.raises(ValueError, match=f"solve {sentence}"):
         solve(problem)
 
 
 def test_limits_of_two_layers_say_what_to_do_instead():
     mlp = Problem(ResNet("tanh", 2, form="mlp"), DEPTH_MUP, SGD(0.1, 2), XI, Y)
-    with pytest.raises(ValueError, match=r"one layer, got block_depth=2.*; simulate trains networks of any block"):
-        recurse(mlp, blocks=4)
+    with pytest.raises(ValueError, match=r"blocks of one layer, got block_depth=2: .* or simulate for networks of finite width"):
+        ladder(mlp)
     with pytest.raises(ValueError, match=r"got form 'mlp' at alpha = 1/2.*or simulate"):
         solve(mlp)
     with pytest.raises(ValueError, match=r"the lazy limit treats blocks without LayerNorm, got layer_norm=True: use simulate"):
