@@ -4,10 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from limits import compare as compare
     from limits import data as data
     from limits import diversity as diversity
     from limits import lazy as lazy
     from limits import plots as plots
+    from limits import sweeps as sweeps
     from limits.compare import ladder as ladder
     from limits.cost import estimate as estimate
     from limits.deep import (
@@ -123,7 +125,7 @@ _HOMES = {
     "simulate": "finite",
     "solve": "deep",
 }
-_ROOMS = ("data", "diversity", "lazy", "plots")
+_ROOMS = ("compare", "data", "diversity", "lazy", "plots", "sweeps")
 
 __all__ = [
     "COMPLETEP",

@@ -75,7 +75,7 @@ def transfer(
     options["parametrizations"] = [_exponents(text) for text in parametrization] if parametrization else None
     options["folder"] = None if folder is None else folder / "runs"
     try:
-        answer, _ = finished("transfer", lambda progress: transfer(problem, **options, progress=progress))
+        answer, _ = finished("transfer", lambda progress: transfer(problem, **options, progress=progress), window=3600.0)
     except KeyboardInterrupt:
         if folder is None:
             raise

@@ -64,7 +64,7 @@ def exponents(
     options: dict[str, Any] = networks | judge | {"folder": None if folder is None else folder / "runs"}
     try:
         answer, _ = finished(
-            "exponents", lambda progress: measure_exponents(problem, blocks=sizes, **options, progress=progress)
+            "exponents", lambda progress: measure_exponents(problem, blocks=sizes, **options, progress=progress), window=3600.0
         )  # fmt: skip
     except KeyboardInterrupt:
         if folder is None:
