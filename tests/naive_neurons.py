@@ -153,12 +153,12 @@ def one_layer(problem, L, functions, coordinates, outer, weights, z, response="d
     return trained(problem, L, (x, delta), start_x, lambda chi: outer[:, r:] @ chi, inner, step_x, step_delta)
 
 
-def two_layer(problem, L, functions, neurons, weights):
-    """Outputs by the mean over neurons (N, 2 (d_in + d_out)) of variance 1."""
-    phi, slope = functions
-    a, r, d_in = problem.model.multiplier, problem.model.expansion, problem.d_in
-    k = d_in + problem.d_out
-    xi_u, xi_v = neurons[:, :k], neurons[:, k:] / np.sqrt(r)
+def two_layer(problem, L, functions, coordinates, neurons):
+    """Outputs by means over neurons (N, 2 (r + d_out)) of variance 1; features start at `coordinates` (samples, r)."""
+    phi, slope = functions[:2]
+    a, ratio, r = problem.model.multiplier, problem.model.expansion, coordinates.shape[1]
+    d_out, N = problem.d_out, len(neurons)
+    xi_u, xi_v = neurons[:, : r + d_out], neurons[:, r + d_out :] / np.sqrt(ratio)
     x, delta, values, turns = {}, {}, {}, {}
 
     def rows(l, w):
@@ -170,18 +170,18 @@ def two_layer(problem, L, functions, neurons, weights):
 
     def step_x(i, l, w):
         u, v = rows(l, w)
-        return x[i][l - 1] + a * r / L * ((weights * phi(u @ x[i][l - 1])) @ v)
+        return x[i][l - 1] + a * ratio / L * phi(u @ x[i][l - 1]) @ v / N
 
     def step_delta(i, l, w):
         u, v = rows(l, w)
         pi, theta = u @ x[i][l - 1], v @ delta[i][l]
         values.setdefault(i, {})[l], turns.setdefault(i, {})[l] = phi(pi), slope(pi) * theta
-        return delta[i][l] + a * r / L * ((weights * slope(pi) * theta) @ u)
+        return delta[i][l] + a * ratio / L * (slope(pi) * theta) @ u / N
 
     def start_x(mu):
-        return np.concatenate([problem.evaluated[mu] / np.sqrt(d_in), np.zeros(problem.d_out)])
+        return np.concatenate([coordinates[mu], np.zeros(d_out)])
 
     def start_delta(chi):
-        return np.concatenate([np.zeros(d_in), chi])
+        return np.concatenate([np.zeros(r), chi])
 
     return trained(problem, L, (x, delta), start_x, start_delta, np.dot, step_x, step_delta)

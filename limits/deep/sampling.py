@@ -24,8 +24,8 @@ from limits.panels import Panels
 Array = np.ndarray
 CLOUDS = 8
 """How many clouds an error is read from."""
-FEWEST, MOST = 2**10, 2**18
-"""Points of a cloud."""
+POINTS = (2**10, 2**18)
+"""The fewest and the most points of a cloud."""
 NESTED = (2**15, 2**21)
 """The fewest and the most inner points, of all outer ones together."""
 LATTICE = 3
@@ -110,7 +110,7 @@ def over_clouds(
     draw: Callable[[int, int], Any],
     refinement: Refinement,
     tol: float,
-    sizes: tuple[int, int] = (FEWEST, MOST),
+    sizes: tuple[int, int],
 ) -> Refined:
     """The mean over clouds, on panels fine enough for one of them.
 

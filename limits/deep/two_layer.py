@@ -17,7 +17,7 @@ import numpy as np
 
 from limits.deep.nonlinear_flow import Change, FlowStates
 from limits.deep.refine import Level, Refined, Refinement
-from limits.deep.sampling import cloud, over_clouds
+from limits.deep.sampling import POINTS, cloud, over_clouds
 from limits.memory import require
 from limits.panels import Panels
 from limits.problem import Problem
@@ -35,7 +35,7 @@ def two_layer_limit(problem: Problem, record: Record, done: Callable[[int], None
     def compute(panels: Panels, neurons: Array) -> Level:
         return two_layer_level(problem, panels, record, neurons, done)
 
-    return over_clouds(compute, lambda points, seed: cloud(points, dimension, seed), refinement, tol)
+    return over_clouds(compute, lambda points, seed: cloud(points, dimension, seed), refinement, tol, POINTS)
 
 
 def neuron_dimension(problem: Problem) -> int:
