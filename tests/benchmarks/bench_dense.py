@@ -253,7 +253,8 @@ def programs(setting: Setting) -> dict[str, list[Callable[[], Any]]]:
         "bmm": ways(Batched),
         "vmap": ways(Mapped),
     }
-    return found | ({"compile": [lambda: Compiled(setting, True)]} if shutil.which("g++") else {})
+    compiled = [lambda size=size: Compiled(setting, True, size) for size in sizes]
+    return found | ({"compile": compiled} if shutil.which("g++") else {})
 
 
 class Machine:
