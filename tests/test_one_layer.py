@@ -141,6 +141,45 @@ def test_reference_values(name):
     assert abs(kernel - gradient) < 6 * error + 5e-3
 
 
+def two_steps(name, a, lr, blocks):
+    """f_1 and C1_11(0) of xi = 1 and targets 1.5, -1.5: trapezoidal rules in V and in z of two features, Euler steps in p.
+
+    delta_0 = -1.5 V stays where it is, x_0 = U, x_1 = U + F(V), h_0 = z_0 and h_1 = z_0 + |F| z_1 - a lr phi'(h_0) delta_0;
+    delta_1 = alpha U + G(V), of which only G counts in expectations.
+    """
+    phi, slope, curvature = FUNCTIONS[name]
+    V = np.arange(-5.6, 5.61, 0.35)
+    w = np.exp(-(V**2) / 2) / np.exp(-(V**2) / 2).sum()
+    delta, z, weights = -1.5 * V[:, None, None], V[:, None], w[:, None] * w
+    F, kept = np.zeros_like(V), []
+    for _ in range(blocks):
+        h = z + np.sqrt(w @ F**2) * V - a * lr * slope(z) * delta
+        kept.append((F, h))
+        mean_phi = np.sum(weights * phi(h), (1, 2))
+        F = F + a / blocks * (mean_phi - w @ mean_phi)
+    f = w @ (V * F)
+    alpha, G = 0.0, (f + 1.5) * V
+    for F, h in reversed(kept):
+        along_1, along_0 = curvature(h), -a * lr * (curvature(h) * curvature(z) + slope(h) * slope(z)) * delta
+        first, second = (a / blocks * (w @ (G * np.sum(weights * e, (1, 2)))) for e in (along_0, along_1))
+        alpha, G = alpha + first + second, G + second * F
+    return np.array([f, alpha**2 + w @ G**2])
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_two_steps_by_quadrature(name):
+    """Student's t beyond 7 has probability 2e-4 a number (7 degrees of freedom), of 2 numbers."""
+    a, lr, _, gradient = REFERENCE[name]
+    want, left = richardson([two_steps(name, a, lr, blocks) for blocks in (8, 16, 32, 64)])
+    assert left.max() < 1e-5
+    assert abs(want[1] - gradient) < 2e-3
+    record = Record(positions=(0,), samples=[0], kinds=("gradient",))
+    levels = sampled(one_input(name, a, lr, (1.5, -1.5)), 2**15, record=record)
+    got, error = mean([[level.outputs[1, 0, 0], level.kernels["gradient_kernel"][1, 1, 0, 0, 0]] for level in levels])
+    assert np.all(np.abs(got - want) < 7 * error)
+    assert np.all(error < [3e-4, 5e-3])
+
+
 def test_solve_meets_its_tolerance():
     a, lr, f, _ = REFERENCE["tanh"]
     t = solve(one_input("tanh", a, lr), tol=1e-3, record=NOTHING)
