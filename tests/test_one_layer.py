@@ -16,7 +16,7 @@ from test_deep_nonlinear import LINES, assert_close
 from test_faults import WRONG, argument, position, scaled
 
 import limits.deep.one_layer
-from limits import NoLimitError, Record, ToleranceWarning, Trajectory, solve
+from limits import NoLimitError, Record, ToleranceWarning, Trajectory, recurse, solve
 from limits.agreement import agree
 from limits.deep.nonlinear_flow import FlowStates
 from limits.deep.one_layer import NeuronFunctions, dimensions, one_layer_level, resolved
@@ -253,6 +253,33 @@ def without_response(monkeypatch):
         return pulls
 
     monkeypatch.setattr(NeuronFunctions, "_pulls", wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REFERENCE)
+def test_infinite_width_tends_to_it(name, monkeypatch):
+    """Rung 2 at three depths, extrapolated: no error of width, which networks of a few hundred neurons still have in kernels.
+
+    Six seeds: Student's t beyond 8 has probability 5e-4 a number (5 degrees of freedom), of 3 numbers; the gradient kernel
+    refutes the limit without the response.
+    """
+    a, lr, _, _ = REFERENCE[name]
+    problem, record = one_input(name, a, lr, (1.5, -1.5)), Record(positions=(0,), samples=[0], kinds=("gradient",))
+
+    def numbers(outputs, kernel):
+        return np.append(outputs[1:, 0, 0], kernel[1, 1, 0, 0, 0])
+
+    def run(blocks, seed):
+        t = recurse(problem, blocks=blocks, particles=8192, seed=seed, record=record)
+        return numbers(t.outputs, t.gradient_kernel)
+
+    got, error = mean([richardson([run(L, 10 * seed + 100 * L) for L in (16, 32, 64)])[0] for seed in range(6)])
+    want = solve(problem, tol=3e-4, record=record)
+    assert np.all(np.abs(got - numbers(want.outputs, want.gradient_kernel)) < 8 * error)
+    assert error.max() < 0.03
+    without_response(monkeypatch)
+    wrong = solve(problem, tol=1e-3, record=record).gradient_kernel[1, 1, 0, 0, 0]
+    assert abs(got[2] - wrong) > 8 * error[2]
 
 
 WIDE = {
