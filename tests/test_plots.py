@@ -17,7 +17,7 @@ from limits import DEPTH_MUP, Problem, Record, ResNet, ladder, plots, recurse, s
 from limits.compare import Ladder, fit_power_law
 from limits.diversity import Diversity, feature_increments, rank
 from limits.finite import DivergenceWarning
-from limits.problem import SGD
+from limits.optimizers import SGD
 from limits.trajectory import Interrupted
 
 SMALL = {"widths": (8, 16, 32), "blocks": (2, 4, 8), "finite_blocks": 4, "seeds": 5}

@@ -36,7 +36,7 @@ def transfer(axes: Any, answer: Transfer, name: str | None = None) -> Any:
     curves, name = answer.of(name), name or answer.names[0]
     if not any(np.any(np.isfinite(curve.losses)) for curve in curves):
         return blank(axes, _greek(name), answer.no_limit.get(name, "no run stayed finite"))
-    untrained = float(np.mean([curve.initial.mean() for curve in curves]))
+    untrained = min(float(curve.initial.mean()) for curve in curves)  # where initial features explode, deeper ones start higher
     for curve, colour in zip(curves, _depth_colours(curves), strict=True):
         _line(axes, answer, curve, colour, ROOM * untrained)
     axes.axhline(untrained, color="0.6", lw=1, ls=":", zorder=1)
@@ -60,8 +60,9 @@ def _line(axes: Any, answer: Transfer, curve: Curve, colour: Any, top: float) ->
     (x, mean), error = _points(answer, curve), np.nan_to_num(curve.error.ravel(), posinf=0.0, neginf=0.0)
     limit = isinf(curve.blocks)
     style = {"color": colour, "lw": 2.0 if limit else 1.4, "ls": "--" if limit else "-", "zorder": 5 if limit else 3}
-    seen = np.any(mean.filled(np.inf) < top)
-    axes.plot(x, mean, label=size(curve.blocks) + ("" if seen else ": all diverge"), **style)
+    filled = mean.filled(np.inf)
+    unseen = ": off the scale" if np.any(np.isfinite(filled)) else ": all diverge"
+    axes.plot(x, mean, label=size(curve.blocks) + ("" if np.any(filled < top) else unseen), **style)
     if np.any(error > 0):
         axes.fill_between(x, np.maximum(mean - error, 0.5 * mean), mean + error, color=colour, alpha=0.2, lw=0)
     if (best := curve.optima[0]).known:
@@ -85,7 +86,9 @@ def _plain_ticks(axis: Any) -> None:
     """Ticks at 1, 2 and 5 times powers of ten, written as numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
