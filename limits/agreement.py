@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special
 
 from limits.compare import PowerLaw, fit_power_law
-from limits.deep import solve
+from limits.deep import sampled, solve
 from limits.finite import simulate
 from limits.problem import Problem
 from limits.record import Record
@@ -152,7 +152,7 @@ def agree(
     blocks: Sequence[int] = (8, 16, 32, 64),
     seeds: int = 200,
     seed: int = 0,
-    tol: float = 1e-6,
+    tol: float | None = None,
     record: Record | None = None,
     progress: Progress | None = None,
 ) -> Agreement:
@@ -168,7 +168,7 @@ def agree(
         blocks: three or more.
         seeds: networks of every size, at least 2.
         seed: of the first group; sizes share no seed.
-        tol: of the limit.
+        tol: of the limit; 1e-6 by default, or where it is a mean over samples of neurons the default of `solve`.
         record: kernels to compare beside the outputs; none by default.
         progress: called as progress(done, total) after every group of seeds.
 
@@ -188,6 +188,7 @@ def agree(
     record = Record(kinds=()) if record is None else record
     if "response" in record.kinds:
         raise ValueError("the response cannot be measured in networks: leave it out of the record's kinds")
+    tol = 1e-6 if tol is None and not sampled(problem) else tol
     limit = solve(problem, tol=tol, record=record)
     sizes = [(n, L) for n in widths for L in blocks]
     groups = min(GROUPS, seeds)

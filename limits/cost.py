@@ -59,7 +59,7 @@ def estimate(
     blocks: int | None = None,
     seeds: int = 1,
     block_width: int | None = None,
-    tol: float = 1e-8,
+    tol: float | None = None,
     record: Record | None = None,
     dtype: str = "float32",
     calibrate: bool = False,
@@ -79,7 +79,7 @@ def estimate(
         blocks: of the networks; for "simulate" and "recurse".
         seeds: networks; for "simulate".
         block_width: width inside a block; for "simulate".
-        tol: of the limit; for "solve".
+        tol: of the limit; for "solve", and its default unless another is given.
         record: kernels that would be kept; what a run keeps by default if None.
         dtype: of the networks.
         calibrate: make trial runs (well under a second each) and estimate the time.
@@ -198,7 +198,7 @@ def _sampling_seconds(problem: Problem, blocks: int) -> float:
     return REPLICAS * blocks / 2 * _growth(problem, problem.steps, lambda t: sample(problem.prefix(t), **none))
 
 
-def _limit_seconds(problem: Problem, tol: float, record: Record) -> float:
+def _limit_seconds(problem: Problem, tol: float | None, record: Record) -> float:
     few, less = Record(record.positions, samples=(0,)), _few(problem)
     share = (len(problem.evaluated) / len(less.evaluated)) ** 2
     return share * _growth(less, less.steps, lambda t: solve(less.prefix(t), tol=tol, record=few))

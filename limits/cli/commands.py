@@ -25,7 +25,7 @@ Tolerance = Annotated[
     float | None,
     Option(
         help="Largest error of an output, absolute or relative to the largest one. Of solve it is 1e-8 unless another is given, "
-        "and 1e-4 where the limit is a mean over samples of neurons."
+        "of compare 1e-10, and 1e-4 where the limit is a mean over samples of neurons."
     ),
 ]
 Width = Annotated[int, Option(help="n, neurons per layer.")]
@@ -184,7 +184,7 @@ def compare(
     finite_blocks: Annotated[int, Option(help="Blocks of the finite networks.")] = 16,
     seeds: Seeds = 64,
     seed: Seed = 0,
-    tol: Tolerance = 1e-10,
+    tol: Tolerance = None,
     backend: Backend = "numpy",
     device: Device = None,
     dtype: Dtype = "float32",

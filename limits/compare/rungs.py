@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from limits.compare.rates import PowerLaw, extrapolate, fit_power_law
-from limits.deep import NoLimitError, UnresolvedError, solve
+from limits.deep import NoLimitError, UnresolvedError, sampled, solve
 from limits.finite import simulate
 from limits.parametrization import Parametrization
 from limits.problem import Problem
@@ -150,7 +150,7 @@ def ladder(
     finite_blocks: int = 16,
     seeds: int = 64,
     seed: int = 0,
-    tol: float = 1e-10,
+    tol: float | None = None,
     record: Record | None = None,
     backend: str = "numpy",
     device: str | None = None,
@@ -171,7 +171,7 @@ def ladder(
         blocks: numbers of blocks at infinite width.
         finite_blocks: blocks of the real networks; computed at infinite width too.
         seeds, seed, backend, device, dtype: as in `simulate`.
-        tol: of the limit.
+        tol: of the limit; 1e-10 by default, or where it is a mean over samples of neurons the default of `solve`.
         record: kernels to keep on every rung; by default the feature kernel of a few samples at 33 depths for the limit only.
         executor: any `concurrent.futures.Executor` (a process pool, dask's `Client.get_executor()`): the runs are
             independent and go through it; in this process by default.
@@ -194,6 +194,7 @@ def ladder(
     sizes = sorted({*_sizes(blocks, "blocks"), whole(finite_blocks, "finite_blocks")})
     none = Record(kinds=())
     finite = {"blocks": finite_blocks, "seeds": seeds, "seed": seed, "backend": backend, "device": device, "dtype": dtype}
+    tol = 1e-10 if tol is None and not sampled(problem) else tol
     runs: dict[tuple[str, int], dict[str, Any]] = {("deep", 0): {"tol": tol, "record": record or _profile(problem)}}
     runs |= {("wide", L): {"blocks": L, "record": record or none} for L in sizes}
     for n in _sizes(widths, "widths"):

@@ -12,6 +12,7 @@ import numpy as np
 from limits.compare.curves import Curve, Transfer
 from limits.compare.landscape import exact_landscape, finite_landscape
 from limits.compare.optimum import Optimum, locate, resampling
+from limits.deep import sampled
 from limits.deep.solve import TIGHTEST
 from limits.optimizers import refuse_others
 from limits.parametrization import COMPLETEP, DEPTH_MUP, Parametrization
@@ -97,6 +98,11 @@ def transfer(
     scales = [problem.model.multiplier] if multipliers is None else multipliers
     grid = {"lrs": _grid(lrs, "lrs"), "multipliers": _grid(scales, "multipliers")}
     _refuse(problem, rung, loss, grid)
+    if rung == "deep" and any(sampled(replace(problem, parametrization=each)) for each in named.values()):
+        raise ValueError(
+            f"the limit of {problem.model.phi.name} blocks at alpha = 1 is a mean over samples of neurons, too noisy for an "
+            "optimum: use rung='finite'"
+        )
     networks = {"width": width, "block_width": block_width, "seeds": seeds, "seed": seed}
     options: dict[str, Any] = networks | {"backend": backend, "device": device, "dtype": dtype}
     if rung != "finite":

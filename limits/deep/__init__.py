@@ -6,6 +6,6 @@ depth (`deep.gaussian`, `deep.nonlinear`), for $1/2 < \alpha$, $\alpha + \gamma 
 `deep.two_layer`); updates that vanish ($\alpha + \gamma > 1$) leave the hidden layers frozen.
 """
 
-from limits.deep.solve import NoLimitError, ToleranceWarning, UnresolvedError, solve
+from limits.deep.solve import NoLimitError, ToleranceWarning, UnresolvedError, sampled, solve
 
-__all__ = ["NoLimitError", "ToleranceWarning", "UnresolvedError", "solve"]
+__all__ = ["NoLimitError", "ToleranceWarning", "UnresolvedError", "sampled", "solve"]

@@ -183,10 +183,15 @@ def _most_nodes(problem: Problem, record: Record) -> int:
 
 def _tolerance(problem: Problem, tol: float | None) -> float:
     if tol is None:
-        return SAMPLED if _by_neurons(problem) or _nested(problem) else 1e-8
+        return SAMPLED if sampled(problem) else 1e-8
     if isinstance(tol, bool) or not isinstance(tol, Real) or not TIGHTEST <= tol < 1:
         raise ValueError(f"tol must be at least {TIGHTEST:g} and below 1, got {tol!r}")
     return float(tol)
+
+
+def sampled(problem: Problem) -> bool:
+    """Whether the limit is a mean over samples of neurons, whose error is statistical: nonlinear blocks at alpha = 1."""
+    return _by_neurons(problem) or _nested(problem)
 
 
 def _by_neurons(problem: Problem) -> bool:
@@ -226,7 +231,7 @@ def _limit(problem: Problem, record: Record, tol: float, progress: Progress | No
     def done(t: int) -> None:
         report(t, problem.steps)
 
-    if _by_neurons(problem) or _nested(problem):
+    if sampled(problem):
         return partial(one_layer_limit if _nested(problem) else two_layer_limit, problem, record, done, tol)
     return lambda refinement: refinement.run(lambda panels: compute(problem, panels, record, moving, done))
 
