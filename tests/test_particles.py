@@ -39,13 +39,14 @@ def assert_close(actual, desired, digits):
 # Kets.
 
 
+@pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_noise_is_orthonormal_and_normal(mirrored):
+def test_noise_is_orthonormal_and_normal(mirrored, exact):
     """Of 600 000 entries moments are those of normal ones, products of three or four rows as independent, within 5 sigma."""
-    n = 4096
-    e = np.concatenate([Noise(np.random.default_rng([2, s]), n, mirrored).draw(8) for s in range(18)]).reshape(18, 8, n)
+    n, options = 4096, {"mirrored": mirrored, "exact": exact}
+    e = np.array([Noise(np.random.default_rng([2, s]), n, **options).draw(8) for s in range(18)])
     for rows in e:
-        assert_allclose(rows @ rows.T / n, np.eye(8), rtol=0, atol=1e-12)
+        assert_allclose(rows @ rows.T / n, np.eye(8), rtol=0, atol=1e-12 if exact else 40 / n)
     effective = e.size / (2 if mirrored else 1)
     assert abs((e**4).mean() - 3) < 5 * (96 / effective) ** 0.5
     assert abs((e**6).mean() - 15) < 5 * (10170 / effective) ** 0.5
@@ -54,8 +55,24 @@ def test_noise_is_orthonormal_and_normal(mirrored):
     assert abs(np.mean(e[:, 0] ** 2 * e[:, 1] ** 2) - 1) < 5 * (8 / (18 * n / 2)) ** 0.5
 
 
+def test_neurons_have_independent_numbers():
+    """Sums of squares over 128 of 512 rows vary as they should, within 5 sigma; on a sphere they would by a quarter less."""
+    sums = np.concatenate([(Noise(np.random.default_rng([6, s]), 512).draw(128) ** 2).sum(0) for s in range(60)])
+    assert abs(sums.var() / 256 - 1) < 5 * (2 / len(sums)) ** 0.5 < 0.05
+
+
+def test_features_of_many_blocks_grow_as_they_should():
+    r"""$C^0 \leftarrow C^0 + (1/2 - 1/2\pi)C^0/L$ for relu, where a quarter of a rotation is used: within 5 standard errors."""
+    record, problem = Record(positions=(1,)), case(ResNet("relu"), problem=TWO).prefix(0)
+    runs = [sample(problem, blocks=128, particles=1024, seed=s, replicas=1, record=record) for s in range(24)]
+    kernels = np.array([np.diag(run.feature_kernel[0, 0, 0]) for run in runs])
+    growth = (1 + (0.5 - 0.5 / np.pi) / 128) ** 128
+    assert_allclose(kernels.mean(0), growth * np.sum(XI[:2] ** 2, 1) / 2, rtol=5 * 0.015 / 24**0.5)
+    assert kernels.std(0).max() < 0.015
+
+
 def test_noise_goes_on_when_a_rotation_is_used_up():
-    noise = Noise(np.random.default_rng(0), 64)
+    noise = Noise(np.random.default_rng(0), 64, exact=True)
     first, second = noise.draw(30), noise.draw(30)
     assert np.abs(first @ second.T / 64).max() > 0.01
     assert_allclose(second @ second.T / 64, np.eye(30), rtol=0, atol=1e-12)
@@ -266,7 +283,7 @@ def scalar(name, multiplier, lr, parametrization, steps=3, **model):
 
 def extrapolated(problem, blocks, record):
     """To infinite depth from L and 2L, for errors of order 1/L: outputs, their error, and the two trajectories."""
-    few, many = (recurse(problem, blocks=L, record=record) for L in (blocks, 2 * blocks))
+    few, many = (sample(problem, blocks=L, record=record, replicas=24) for L in (blocks, 2 * blocks))
     return 2 * many.outputs - few.outputs, np.sqrt(4 * many.error**2 + few.error**2), few, many
 
 
@@ -276,13 +293,13 @@ ENDS = Record(positions=(0, 1), kinds=("feature", "gradient"))
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "multiplier", "lr", "bend"), [("sin + cos", 1.0, 0.7, 0.01), ("tanh", 1.2, 1.0, 0.003)])
 def test_deep_particles_tend_to_the_limit_at_one_half(name, multiplier, lr, bend):
-    """Outputs within four standard errors and what is left at order $L^{-2}$; the features' variance within 1%."""
+    """Outputs within four standard errors and what is left at order $L^{-2}$; the features' variance within 2%."""
     problem = scalar(name, multiplier, lr, DEPTH_MUP)
     deep = solve(problem, tol=1e-4, record=ENDS)
     outputs, error, few, many = extrapolated(problem, 64, ENDS)
     assert np.all(np.abs(outputs - deep.outputs) < 4 * error + bend)
     kernel = 2 * many.feature_kernel - few.feature_kernel
-    assert_allclose(np.einsum("tt...->t...", kernel), np.einsum("tt...->t...", deep.feature_kernel), rtol=0.015)
+    assert_allclose(np.einsum("tt...->t...", kernel), np.einsum("tt...->t...", deep.feature_kernel), rtol=0.02)
     assert np.abs(many.outputs - deep.outputs).max() < 0.7 * np.abs(few.outputs - deep.outputs).max()
 
 

@@ -89,7 +89,7 @@ class Kets:
     ) -> None:
         self.problem, self.model, self.phi, self.leave = problem, problem.model, problem.model.phi, leave
         self.neurons, self.responds = neurons, responds
-        self.noise = Noise(rng, neurons, mirrored=not odd(self.phi.phi))
+        self.noise = Noise(rng, neurons, mirrored=not odd(self.phi.phi), exact=self.phi.linear)
         basis = input_directions(problem)
         self.coordinates = basis.coordinates
         self.u = End(problem.optimizer, "input_lr", self.noise.draw(basis.count))
