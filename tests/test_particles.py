@@ -243,10 +243,9 @@ def test_networks_of_finite_width_tend_to_the_particles(name):
 def test_networks_tend_to_the_particles(name):
     """Some 200 comparisons; a false alarm once in 1000 runs of each of the cases."""
     problem = SLOW[name]
-    pairs = isinstance(problem.optimizer, Adam | SignSGD)
-    networks, size = of_networks(problem, 6, 64, 32, 80), 1024 if pairs else 4096
+    networks, size = of_networks(problem, 6, 64, 32, 80), 1024 if isinstance(problem.optimizer, Adam | SignSGD) else 4096
     assert score(networks, of_particles(problem, 6, size, 32)) < 1
-    if not pairs and name not in FAINT:
+    if name not in FAINT:
         assert score(networks, of_particles(problem, 6, size, 32, responds=False)) > 1
 
 
