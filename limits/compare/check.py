@@ -105,9 +105,9 @@ class ExponentCheck:
 
     @property
     def verdict(self) -> str:
-        """Fail if any row fails, unresolved if any is unresolved, else pass."""
-        verdicts = [row.verdict for row in self.rows]
-        return next((worst for worst in ("fail", "unresolved") if worst in verdicts), "pass")
+        """Fail if any row fails, unresolved if any is unresolved or none has an exact exponent, else pass."""
+        verdicts = [row.verdict for row in self.rows if row.verdict]
+        return next((worst for worst in ("fail", "unresolved") if worst in verdicts), "pass" if verdicts else "unresolved")
 
     @property
     def passed(self) -> bool:

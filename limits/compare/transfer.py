@@ -147,7 +147,9 @@ def _named(given: Any, block_depth: int) -> dict[str, Parametrization]:
     if not isinstance(several, Iterable) or isinstance(several, str):
         raise TypeError(f"parametrizations must be a list of them, or a dict of names and them, got {given!r}")
     pairs = list(several.items()) if isinstance(several, Mapping) else [(None, p) for p in several]
-    for _, each in pairs:
+    for name, each in pairs:
+        if name is not None:
+            expect(name, str, "the name of a parametrization")
         expect(each, Parametrization, "every one of parametrizations")
         each.layers(block_depth)
     named = {name or called(each): each for name, each in pairs}

@@ -136,7 +136,8 @@ def solve(
     except KeyboardInterrupt as stop:
         if refinement.last is None:
             raise
-        raise Interrupted(trajectory(refinement.best or refinement.unchecked(refinement.last), partial=True)) from stop
+        unknown = refinement.unchecked(refinement.last)  # of samples, one cloud does not tell its own error
+        raise Interrupted(trajectory(unknown if sampled(problem) else refinement.best or unknown, partial=True)) from stop
     if not found.met:
         seen = f"the estimated error is {found.worst:.1e}" if found.worst > tol else "some panels are still not resolved"
         hint = "this is near round-off" if found.worst < NEAR_ROUND_OFF else "or lower the learning rate"

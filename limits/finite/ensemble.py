@@ -75,7 +75,7 @@ def simulate(
         record: which kernels to keep; by default the feature kernel at five depths, of eight samples where there are many.
         backend: "numpy", or "torch" (CPU or GPU).
         device: where torch computes, such as "cuda"; the CPU by default.
-        dtype: "float32" or "float64".
+        dtype: "float32", "float64", or of torch "bfloat16": products in it, everything else in float32.
         progress: called as progress(done, total) after every evaluation of a batch of seeds, in networks times evaluations.
 
     Returns:
@@ -83,7 +83,7 @@ def simulate(
         over them (NaN for a single one), `samples` the outputs of every seed, NaN from the evaluation `diverged` tells.
 
     Raises:
-        ValueError: blocks of more than one layer, sizes that are no whole numbers, an unknown backend, device or dtype, a
+        ValueError: sizes that are no whole numbers, an unknown backend, device or dtype, a
             record that is too large or asks for the response, which only the limits have.
         ImportError: the backend is not installed.
         MemoryError: one network takes more than 80% of the free memory.

@@ -180,7 +180,8 @@ def loss_map(axes: Any, answer: Transfer, name: str | None = None, blocks: float
     for axis in (axes.xaxis, axes.yaxis):
         _plain_ticks(axis)
     under = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "frameon": False}
-    axes.legend(fontsize=8, title="grey: not below the loss before training", title_fontsize=8, **under)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, title="grey: not below the loss before training", title_fontsize=8, **under)
     return axes
 
 
