@@ -118,13 +118,13 @@ def estimate(
             return _sum(rung, parts, _sampling_seconds(problem, L) if calibrate else None, {"blocks": L})
         both = len(record.placing(L)[0]) / len(record.positions)  # a position between two blocks needs the levels around it
         kernels = _kernel_bytes(problem, record, 2 * both, 2 + 3 * both**2)
-        parts = {"kernels": kernels, "states": footprint(L, 2 * len(record.positions) + 1, **of)}
+        parts = {"kernels": kernels, "states": footprint(L, 2 * len(record.positions) + 2, **of)}
         return _sum(rung, parts, _recursion_seconds(problem, L) if calibrate else None, {"blocks": L})
     trial = _few(problem).prefix(min(TRIAL_STEPS, problem.steps))
     nodes = int(solve(trial, tol=tol, record=Record(record.positions, samples=(0,))).meta["nodes"])
     kernels = _kernel_bytes(problem, record, 4, 7)  # two more resolutions are held beside the one being made
     linear = problem.model.phi.linear
-    states = footprint(nodes, len(record.positions) + 1, **of) if linear else nonlinear_footprint(problem, record, nodes)
+    states = footprint(nodes, len(record.positions) + 2, **of) if linear else nonlinear_footprint(problem, record, nodes)
     parts = {"kernels": kernels, "states": states}
     return _sum(rung, parts, _limit_seconds(problem, tol, record) if calibrate else None, {"nodes": nodes})
 

@@ -3,13 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Option
 
 from limits.cli.commands import Backend, Device, Dtype, Seed, Sizes, Tolerance, app, asks
 from limits.cli.question import Question, numbers
-from limits.cli.report import Report, finished, plain, write_json, written
-from limits.cli.sentences import INTERRUPTED, note
+from limits.cli.report import Report, plain, swept, write_json, written
 
 if TYPE_CHECKING:
     from limits.parametrization import Parametrization
@@ -74,13 +72,7 @@ def transfer(
     options["multipliers"] = None if multipliers is None else _grid(multipliers, "--multipliers")
     options["parametrizations"] = [_exponents(text) for text in parametrization] if parametrization else None
     options["folder"] = None if folder is None else folder / "runs"
-    try:
-        answer, _ = finished("transfer", lambda progress: transfer(problem, **options, progress=progress), window=3600.0)
-    except KeyboardInterrupt:
-        if folder is None:
-            raise
-        note(f"interrupted; the curves that were finished are in {folder / 'runs'}, and the same command goes on there")
-        raise typer.Exit(INTERRUPTED) from None
+    answer = swept("transfer", lambda progress: transfer(problem, **options, progress=progress), options["folder"], "curves")
     value = report.opening("transfer") | plain(answer.to_json())
     report.say(value, answer.table)
     _write(folder or Path(), answer, value)

@@ -1,6 +1,7 @@
 """`limits exponents`: measured exponents beside the exact ones."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +10,7 @@ from typer import Option
 
 from limits.cli.commands import Backend, Device, Seed, Seeds, Sizes, Width, app, asks
 from limits.cli.question import Question, numbers
-from limits.cli.report import Report, finished, plain, write_json, written
-from limits.cli.sentences import INTERRUPTED, note
+from limits.cli.report import Report, plain, swept, write_json, written
 
 if TYPE_CHECKING:
     from limits.problem import Problem
@@ -62,15 +62,8 @@ def exponents(
     networks = {"width": width, "seeds": seeds, "seed": seed, "fit_from": fit_from, "backend": backend, "device": device}
     judge = {"tolerance": tolerance, "error_rate": error_rate, "dtype": dtype, "workers": workers}
     options: dict[str, Any] = networks | judge | {"folder": None if folder is None else folder / "runs"}
-    try:
-        answer, _ = finished(
-            "exponents", lambda progress: measure_exponents(problem, blocks=sizes, **options, progress=progress), window=3600.0
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        if folder is None:
-            raise
-        note(f"interrupted; the sizes that were finished are in {folder / 'runs'}, and the same command goes on there")
-        raise typer.Exit(INTERRUPTED) from None
+    run = partial(measure_exponents, problem, blocks=sizes, **options)
+    answer = swept("exponents", lambda progress: run(progress=progress), options["folder"], "sizes")
     value = report.opening("exponents") | plain(answer.to_json())
     report.say(value, answer.table)
     _write(folder or Path(), answer, value)

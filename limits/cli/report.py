@@ -91,6 +91,17 @@ def first_samples(count: int) -> "Record":
     return Record(samples=range(count)) if whole(count, "--kernels", low=0) else Record(kinds=())
 
 
+def swept(command: str, run: Callable[[Progress], Any], folder: Path | None, what: str) -> Any:
+    """The answer of a sweep whose runs are kept in a folder; one that is interrupted says where it goes on."""
+    try:
+        return finished(command, run, window=3600.0)[0]
+    except KeyboardInterrupt:
+        if folder is None:
+            raise
+        note(f"interrupted; the {what} that were finished are in {folder}, and the same command goes on there")
+        raise typer.Exit(INTERRUPTED) from None
+
+
 def finished(command: str, run: Callable[[Progress], Any], window: float = 30.0) -> tuple[Any, bool]:
     """The answer of `run(progress)`, or what was done of it before Ctrl-C, and whether it was stopped; `window` as of the bar."""
     try:
