@@ -191,6 +191,6 @@ def test_refused(arguments, words):
 
 
 def test_a_network_that_does_not_fit_is_refused(monkeypatch):
-    monkeypatch.setattr("limits.finite.library.available_memory", lambda: 1000)
+    monkeypatch.setattr("limits.library.available_memory", lambda: 1000)
     with pytest.raises(MemoryError, match="one network of width 12 and 9 blocks takes"):
         measure_changes(posed(ResNet(), SGD(0.1, steps=1)), **SIZES)

@@ -14,8 +14,8 @@ from test_finite import ALL_KINDS, POSITIONS, assert_close, assert_same
 import limits
 from limits import DivergedError, Record, Trajectory, ladder, simulate, solve
 from limits.finite import dense, engines, ensemble, library, rules
-from limits.finite.library import open_library
 from limits.lazy import nngp
+from limits.library import open_library
 from limits.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Muon, SignSGD
 from limits.parametrization import COMPLETEP, DEPTH_MUP, Parametrization
 from limits.problem import Problem, ResNet

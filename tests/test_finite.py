@@ -12,8 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import limits.finite.engines as engines
 import limits.finite.ensemble as ensemble
-import limits.finite.library as library
 import limits.finite.network as network
+import limits.library as library
 from limits import DivergedError, Record, Trajectory, recurse
 from limits.finite import DivergenceWarning, simulate
 from limits.optimizers import SGD

@@ -13,7 +13,7 @@ from limits.data import digits, minibatches
 from limits.finite import engines, grids, library
 from limits.finite.ensemble import SHARE_OF_MEMORY
 from limits.finite.grids import Grid
-from limits.finite.library import open_library
+from limits.library import open_library
 from limits.optimizers import SGD, Adam, AdamW, Muon, SignSGD
 from limits.parametrization import COMPLETEP, DEPTH_MUP, Parametrization
 from limits.problem import Problem, ResNet

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from limits.finite.library import open_library
 from limits.finite.rules import Mover, orthogonalised, rule_of, shape_of, states_of, unit_of
+from limits.library import open_library
 from limits.optimizers import MOST_STEPS, OPTIMIZERS, SGD, Adam, AdamW, Muon, SignSGD, refuse_others
 from limits.parametrization import DEPTH_MUP
 from limits.problem import Problem, ResNet

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from limits.finite.library import Library
+from limits.library import Library
 from limits.semiseparable import BACKWARD, FORWARD, Side
 
 Array = Any

@@ -15,7 +15,7 @@ from array_api_compat import array_namespace
 from limits.finite.dense import DenseTraining, Drawn, Kept
 from limits.finite.engines import Dense
 from limits.finite.ensemble import SHARE_OF_MEMORY, checked_block_width, side_by_side
-from limits.finite.library import Library, open_library, processors
+from limits.library import Library, open_library, processors
 from limits.problem import Problem
 from limits.validation import expect, whole
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from limits.finite.library import Library
 from limits.finite.network import Watch
 from limits.finite.nonlinear import Rows, leaving
 from limits.finite.rules import Mover, rule_of, shape_of, states_of, unit_of
+from limits.library import Library
 from limits.optimizers import Muon
 from limits.parametrization import gradients
 from limits.problem import Problem

@@ -8,10 +8,10 @@ import numpy as np
 from limits.directions import directions
 from limits.finite import dense
 from limits.finite.blocks import Blocks, capacity, pays_to_absorb
-from limits.finite.library import Library
 from limits.finite.linear import LinearTraining
 from limits.finite.network import Draw, Networks, Watch, draw
 from limits.finite.nonlinear import ROWS_AT_ONCE, NonlinearTraining
+from limits.library import Library
 from limits.optimizers import SGD
 from limits.problem import Problem
 from limits.semiseparable import BACKWARD, FORWARD

@@ -13,8 +13,8 @@ import numpy as np
 
 import limits
 from limits.finite.engines import engine
-from limits.finite.library import Library, open_library, processors
 from limits.finite.observer import Observation, Observer
+from limits.library import Library, open_library, processors
 from limits.problem import Problem
 from limits.record import Record
 from limits.regimes import classify

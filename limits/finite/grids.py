@@ -13,7 +13,7 @@ import limits
 from limits.finite.dense import DenseTraining, Drawn
 from limits.finite.engines import Dense
 from limits.finite.ensemble import SHARE_OF_MEMORY, checked_block_width, side_by_side, warn_of_means
-from limits.finite.library import Library, open_library, processors
+from limits.library import Library, open_library, processors
 from limits.problem import Problem
 from limits.training import LARGEST_OUTPUT
 from limits.trajectory import Interrupted

@@ -10,7 +10,7 @@ import numpy as np
 
 from limits.directions import Directions
 from limits.finite.blocks import Blocks
-from limits.finite.library import Library
+from limits.library import Library
 from limits.problem import Problem
 from limits.semiseparable import BACKWARD, FORWARD, Side
 

@@ -24,8 +24,8 @@ import numpy as np
 
 from limits.directions import Directions
 from limits.finite.blocks import Product
-from limits.finite.library import Library
 from limits.finite.network import Ends, Networks, Recorded, Watch, inner_multiplier
+from limits.library import Library
 from limits.nonlinearity import Nonlinearity
 from limits.problem import Problem
 from limits.semiseparable import BACKWARD, FORWARD

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from limits.finite.library import Library
 from limits.finite.network import Recorded
+from limits.library import Library
 from limits.problem import Problem
 from limits.record import Record
 from limits.semiseparable import BACKWARD, FORWARD, Side

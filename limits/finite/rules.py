@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from limits.finite.library import Library
+from limits.library import Library
 from limits.optimizers import SGD, Adam, Muon, Optimizer, SignSGD
 
 Array = Any

@@ -36,8 +36,8 @@ import numpy as np  # noqa: E402
 
 from limits.finite.dense import DenseTraining  # noqa: E402
 from limits.finite.ensemble import side_by_side  # noqa: E402
-from limits.finite.library import open_library  # noqa: E402
 from limits.finite.rules import states_of  # noqa: E402
+from limits.library import open_library  # noqa: E402
 from limits.optimizers import SGD, Adam  # noqa: E402
 from limits.parametrization import COMPLETEP, DEPTH_MUP  # noqa: E402
 from limits.problem import Problem, ResNet  # noqa: E402

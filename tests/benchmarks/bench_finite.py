@@ -31,10 +31,10 @@ import numpy as np  # noqa: E402
 from limits.directions import directions  # noqa: E402
 from limits.finite.blocks import Blocks, capacity, pays_to_absorb  # noqa: E402
 from limits.finite.ensemble import side_by_side  # noqa: E402
-from limits.finite.library import open_library  # noqa: E402
 from limits.finite.linear import LinearTraining  # noqa: E402
 from limits.finite.network import Networks  # noqa: E402
 from limits.finite.nonlinear import NonlinearTraining  # noqa: E402
+from limits.library import open_library  # noqa: E402
 from limits.optimizers import SGD  # noqa: E402
 from limits.parametrization import DEPTH_MUP  # noqa: E402
 from limits.problem import Problem, ResNet  # noqa: E402
