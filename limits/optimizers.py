@@ -194,6 +194,10 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (SGD, 
 """By name."""
 
 
+INSTEAD = "ask recurse for infinite width by samples of neurons, or simulate for networks of finite width"
+"""What answers where no closed limit does."""
+
+
 def refuse_others(optimizer: Optimizer, what: str) -> SGD:
     """Return the optimizer if it is `SGD` without weight decay, which is what closed limits know.
 
@@ -201,10 +205,7 @@ def refuse_others(optimizer: Optimizer, what: str) -> SGD:
         ValueError: with what to do instead.
     """
     if not isinstance(optimizer, SGD):
-        raise ValueError(f"{what} treats SGD, got {type(optimizer).__name__}: use simulate for networks of finite width")
+        raise ValueError(f"{what} treats SGD, got {type(optimizer).__name__}: {INSTEAD}")
     if optimizer.weight_decay:
-        raise ValueError(
-            f"{what} treats SGD without weight decay, got weight_decay={optimizer.weight_decay}: use simulate for networks of "
-            "finite width"
-        )
+        raise ValueError(f"{what} treats SGD without weight decay, got weight_decay={optimizer.weight_decay}: {INSTEAD}")
     return optimizer

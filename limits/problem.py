@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from limits.losses import LOSSES, Loss, one_hot
 from limits.nonlinearity import Nonlinearity, nonlinearity
-from limits.optimizers import OPTIMIZERS, SGD, Optimizer, refuse_others
+from limits.optimizers import INSTEAD, OPTIMIZERS, SGD, Optimizer, refuse_others
 from limits.parametrization import Parametrization, whole_depth
 from limits.validation import expect, number
 
@@ -91,7 +91,7 @@ def refuse_layer_norm(model: ResNet, what: str) -> None:
         ValueError: with what to do instead.
     """
     if model.layer_norm:
-        raise ValueError(f"{what} treats blocks without LayerNorm, got layer_norm=True: use simulate for finite networks")
+        raise ValueError(f"{what} treats blocks without LayerNorm, got layer_norm=True: {INSTEAD}")
 
 
 def matrix(value: Any, name: str) -> np.ndarray:

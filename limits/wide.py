@@ -17,7 +17,7 @@ from limits.directions import trained_directions
 from limits.kernels import sample_kernels
 from limits.linear import LinearStates
 from limits.memory import require
-from limits.optimizers import SGD, refuse_others
+from limits.optimizers import INSTEAD, SGD, refuse_others
 from limits.particles import sample
 from limits.problem import Problem, refuse_layer_norm
 from limits.record import Record
@@ -50,10 +50,7 @@ def refuse_blocks(problem: Problem, what: str) -> None:
     refuse_others(problem.optimizer, what)
     refuse_layer_norm(problem.model, what)
     if problem.model.block_depth > 1:
-        raise ValueError(
-            f"{what} treats blocks of one layer, got block_depth={problem.model.block_depth}: ask recurse for infinite width by "
-            "samples of neurons, or simulate for networks of finite width"
-        )
+        raise ValueError(f"{what} treats blocks of one layer, got block_depth={problem.model.block_depth}: {INSTEAD}")
     if not problem.model.phi.linear:
         raise ValueError(
             f"{what} treats linear blocks, got nonlinearity={problem.model.phi.name!r}: once trained, a nonlinear block of "

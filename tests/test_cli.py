@@ -328,12 +328,15 @@ def test_teacher_has_its_sizes():
         (("simulate", "--optimizer", "muon", "--momentum", "1"), "momentum must be in [0, 1), got 1.0"),
         (("simulate", "--weight-decay", "-1"), "weight_decay must be finite and >= 0, got -1.0"),
         (("simulate", "--dtype", "bfloat16"), "dtype 'bfloat16' needs backend='torch', got backend='numpy'"),
-        (("solve", "--optimizer", "muon"), "solve treats SGD, got Muon: use simulate for networks of finite width"),
+        (
+            ("solve", "--optimizer", "muon"),
+            "solve treats SGD, got Muon: ask recurse for infinite width by samples",
+        ),
         (
             ("solve", "--layer-norm"),
-            "solve treats blocks without LayerNorm, got layer_norm=True: use simulate for finite networks",
+            "solve treats blocks without LayerNorm, got layer_norm=True: ask recurse for infinite width by samples",
         ),
-        (("compare", "--optimizer", "signsgd"), "the comparison with recurse treats SGD, got SignSGD: use simulate"),
+        (("compare", "--optimizer", "signsgd"), "the comparison with recurse treats SGD, got SignSGD: ask recurse"),
         (("compare", "--nonlinearity", "relu"), "the comparison with recurse treats linear blocks, got nonlinearity='relu'"),
         (("compare", "--widths", "64;128"), "--widths must be whole numbers with commas between them"),
         (("classify", "1/2"), "missing argument '"),

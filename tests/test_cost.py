@@ -259,5 +259,5 @@ def test_the_width_inside_counts():
 
 def test_limits_of_other_optimizers_cost_nothing_because_there_are_none():
     problem = replace(CATALOGUE["single"], optimizer=Adam(0.1, 2))
-    with pytest.raises(ValueError, match="solve treats SGD, got Adam: use simulate"):
+    with pytest.raises(ValueError, match="solve treats SGD, got Adam: ask recurse"):
         estimate(problem, "solve")

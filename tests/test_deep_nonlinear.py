@@ -681,7 +681,7 @@ def test_what_explodes_is_said():
 
 @pytest.mark.parametrize(("exponents", "lr"), [((Fraction(1, 4), 1), 0.5), ((Fraction(1, 2), 0), 0.5), (HALF, 1e300)])
 def test_nonlinear_blocks_are_not_sent_to_recurse(exponents, lr):
-    with pytest.raises((ValueError, ArithmeticError), match="or use simulate at a finite number of blocks"):
+    with pytest.raises((ValueError, ArithmeticError), match="or use recurse or simulate at a finite number of blocks"):
         solve(wild("relu", 1.0, lr, exponents))
 
 

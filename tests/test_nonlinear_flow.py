@@ -129,14 +129,14 @@ def refused(kind, said, model, alpha="1/2", gamma="1/2", initial=0):
 
 def test_refusals_are_sentences():
     refused(NoLimitError, "without mean subtraction.*set mean_subtraction=True", ResNet("relu", mean_subtraction=False))
-    refused(NoLimitError, "1/2 - alpha = 1/4 > 0.*raise alpha to 1/2, or use simulate", ResNet("tanh"), "1/4", "3/4")
-    refused(NoLimitError, r"alpha \+ gamma = 3/4 < 1.*use simulate", ResNet("relu"), "1/2", "1/4")
-    refused(ValueError, "alpha = 5/4: .*tanh blocks.*alpha <= 1.*use simulate", ResNet("tanh"), "5/4", "-1/4")
-    refused(ValueError, "alpha = 1: .*blocks of 3 layers.*alpha < 1.*use simulate", ResNet(block_depth=3), 1, 0)
+    refused(NoLimitError, "1/2 - alpha = 1/4 > 0.*raise alpha to 1/2, or use recurse or simulate", ResNet("tanh"), "1/4", "3/4")
+    refused(NoLimitError, r"alpha \+ gamma = 3/4 < 1.*use recurse or simulate", ResNet("relu"), "1/2", "1/4")
+    refused(ValueError, "alpha = 5/4: .*tanh blocks.*alpha <= 1.*use recurse or simulate", ResNet("tanh"), "5/4", "-1/4")
+    refused(ValueError, "alpha = 1: .*blocks of 3 layers.*alpha < 1.*use recurse or simulate", ResNet(block_depth=3), 1, 0)
     refused(ValueError, "form 'post', got 'pre'.*simulate", ResNet("tanh", form="pre"))
     refused(
         ValueError,
-        "take block_depth=2, form=.mlp. and COMPLETEP, or block_depth=1, or simulate",
+        "take block_depth=2, form=.mlp. and COMPLETEP, or block_depth=1, or use recurse or simulate",
         ResNet("relu", block_depth=2),
         "1/2",
         ("1/2", "1/2"),

@@ -453,7 +453,7 @@ def refused(kind, said, model, alpha=1, gamma=0, initial=0):
 
 
 def test_refusals_are_sentences():
-    refused(ValueError, "alpha = 3/2: .*alpha <= 1.*use simulate", ResNet("tanh"), "3/2", "-1/2")
+    refused(ValueError, "alpha = 3/2: .*alpha <= 1.*use recurse or simulate", ResNet("tanh"), "3/2", "-1/2")
     refused(ValueError, "form 'post', got 'pre'.*simulate", ResNet("tanh", form="pre"))
     refused(
         ValueError,

@@ -42,7 +42,7 @@ def moved(optimizer, *, end=False, backend="numpy", dtype="float64", scale=0.7, 
     mover = Mover(library, rule, scale, top * unit * RATES[:, None, None], decays, [matrix], states)
     found = [library.get(matrix).copy()]
     for t, (left, right) in enumerate(zip(*gradients(seed, optimizer.steps), strict=True)):
-        mover(0, library.put(left), library.put(right), t)
+        mover(0, library.put(left), library.put(right), rule.numbers(t))
         found.append(library.get(matrix).copy())
     return np.array(found)
 
@@ -243,7 +243,7 @@ def test_networks_side_by_side_do_not_see_each_other(name):
                 for t in range(3):
                     factors = left[t].copy()
                     factors[1] = poison if spoiled else factors[1]
-                    mover(0, factors, right[t], t)
+                    mover(0, factors, right[t], rule.numbers(t))
                 paths.append(matrix)
             assert_array_equal(paths[0][[0, 2]], paths[1][[0, 2]])
             assert not np.all(np.isfinite(paths[1][1])) or name == "SignSGD"
@@ -325,9 +325,12 @@ def test_anything_else_is_no_optimizer():
 
 
 def test_limits_know_sgd_only():
-    with pytest.raises(ValueError, match="this limit treats SGD, got Muon: use simulate for networks of finite width"):
+    with pytest.raises(
+        ValueError,
+        match=r"this limit treats SGD, got Muon: ask recurse .* or simulate for networks of finite width",
+    ):
         refuse_others(Muon(0.1, 1), "this limit")
-    with pytest.raises(ValueError, match=r"SGD without weight decay, got weight_decay=0\.1: use simulate"):
+    with pytest.raises(ValueError, match=r"SGD without weight decay, got weight_decay=0\.1: ask recurse"):
         refuse_others(SGD(0.1, 1, weight_decay=0.1), "this limit")
     assert refuse_others(SGD(0.1, 1, momentum=0.5), "this limit").momentum == 0.5
     with pytest.raises(ValueError, match="treats SGD, got Adam"):

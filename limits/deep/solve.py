@@ -37,6 +37,8 @@ MOST_NODES = 1200
 ROUGHLY, MOST_ROUGH_NODES = 10, 64
 """How much less accurate panels need be on which only a small cloud is tried, and their nodes: it is rough in p itself."""
 TIGHTEST = 1e-14
+FINITE = "use recurse or simulate at a finite number of blocks"
+"""What answers where there is no limit, or none that is known."""
 LARGEST_GROWTH = 56.25
 """Largest multiplier^2: exp(56) is 1e24, eight digits more than a double holds."""
 
@@ -130,8 +132,7 @@ def solve(
         found = level_at(refinement)
     except UnconvergedError as fault:
         raise UnresolvedError(
-            f"the limit could not be resolved with {refinement.most_nodes} depth nodes: {_too_much(problem, fault)}, or "
-            f"{_finite(problem)}"
+            f"the limit could not be resolved with {refinement.most_nodes} depth nodes: {_too_much(problem, fault)}, or {FINITE}"
         ) from None
     except KeyboardInterrupt as stop:
         if refinement.last is None:
@@ -264,7 +265,7 @@ def _existing(problem: Problem) -> None:
         several = "" if k == 1 else "_i"
         raise NoLimitError(
             f"alpha + gamma{several} = {alpha + gamma} < 1: updates add up to L^({1 - alpha - gamma}) [D1.3]; "
-            f"raise gamma{several} to {1 - alpha}, or {_finite(problem)}",
+            f"raise gamma{several} to {1 - alpha}, or {FINITE}",
             regime,
         )
     name = f"{model.phi.name} blocks" if k == 1 else f"{model.phi.name} blocks of {k} layers"
@@ -275,20 +276,20 @@ def _existing(problem: Problem) -> None:
     if k > 1 and not model.phi.linear:
         raise ValueError(
             f"the limit of {name} is known at alpha = 1, gamma = 0 for form 'mlp', got form {model.form!r} at alpha = {alpha}, "
-            f"gamma = {_text(gammas)}: take block_depth=2, form='mlp' and COMPLETEP, or block_depth=1, or simulate"
+            f"gamma = {_text(gammas)}: take block_depth=2, form='mlp' and COMPLETEP, or block_depth=1, or {FINITE}"
         )
     if not model.phi.linear and model.form == "pre":
-        raise ValueError(f"the limit of {name} is known for form 'post', got 'pre': use form='post', or simulate")
+        raise ValueError(f"the limit of {name} is known for form 'post', got 'pre': use form='post', or {FINITE}")
     if not model.centred and alpha == 1:
         raise ValueError(
             f"the limit of {name} without mean subtraction is not known at alpha = 1, where the means of the initial blocks add "
-            "up: use mean_subtraction=True, or simulate"
+            f"up: use mean_subtraction=True, or {FINITE}"
         )
     if alpha >= 1 and _moving(problem) and not (model.phi.linear and k == 1) and not _nested(problem):
         known, because = ("<= 1", "above it updates outgrow h") if k == 1 else ("< 1", "updates of second order count")
         raise ValueError(
             f"alpha = {alpha}: the limit of trained {name} is known for 1/2 <= alpha {known}, because {because}; lower alpha, "
-            "or use simulate"
+            f"or {FINITE}"
         )
 
 
@@ -312,21 +313,15 @@ def _text(betas: tuple[Fraction, ...]) -> str:
     return ", ".join(map(str, betas))
 
 
-def _finite(problem: Problem) -> str:
-    recursion = problem.model.phi.linear and problem.model.block_depth == 1
-    return f"use {'recurse' if recursion else 'simulate'} at a finite number of blocks"
-
-
 def _unstable(problem: Problem, alpha: Fraction, beta: Fraction) -> str:
     if problem.model.centred:
         return (
             f"1/2 - alpha{_beta(beta)} = {Fraction(1, 2) - alpha - beta} > 0: the initial blocks add up like "
-            f"exp(a^2 L^({1 - 2 * (alpha + beta)})) [D1.2]; raise alpha to 1/2, or {_finite(problem)}"
+            f"exp(a^2 L^({1 - 2 * (alpha + beta)})) [D1.2]; raise alpha to 1/2, or {FINITE}"
         )
     return (
         f"1 - alpha{_beta(beta)} = {1 - alpha - beta} > 0: without mean subtraction the blocks have a mean, and "
-        f"the initial means add up like L^({1 - alpha - beta}) [D1.3]; set mean_subtraction=True, or use simulate at a finite "
-        "number of blocks"
+        f"the initial means add up like L^({1 - alpha - beta}) [D1.3]; set mean_subtraction=True, or {FINITE}"
     )
 
 
