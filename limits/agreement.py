@@ -20,7 +20,7 @@ from limits.finite import simulate
 from limits.problem import Problem
 from limits.record import Record
 from limits.trajectory import Trajectory
-from limits.validation import whole
+from limits.validation import reporting, whole
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]
@@ -185,6 +185,7 @@ def agree(
     if len(widths) < 2 or len(blocks) < 3:
         raise ValueError(f"an extrapolation needs two widths and three numbers of blocks, got {widths} and {blocks}: give more")
     whole(seeds, "seeds", low=2)
+    report = reporting(progress)
     record = Record(kinds=()) if record is None else record
     if "response" in record.kinds:
         raise ValueError("the response cannot be measured in networks: leave it out of the record's kinds")
@@ -199,8 +200,7 @@ def agree(
             count = seeds * (g + 1) // groups - seeds * g // groups
             first = seed + place * groups + g
             runs.append(_flat(simulate(problem, width=n, blocks=L, seeds=count, seed=first, record=record)))
-            if progress:
-                progress(place * groups + g + 1, len(sizes) * groups)
+            report(place * groups + g + 1, len(sizes) * groups)
         networks[n, L] = Measured(n, L, seeds, *_mean(runs))
     return Agreement(limit, networks, *_orders(problem))
 

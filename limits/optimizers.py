@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from limits.validation import Rate, number, rate, share, whole
+from limits.validation import Rate, flag, number, rate, share, whole
 
 MOST_STEPS = 10**6
 """Steps of the longest run: both limits grow with the cube of the steps."""
@@ -33,16 +33,12 @@ class Optimizer:
     steps: int
     input_lr: Rate = 0.0
     output_lr: Rate = 0.0
+    weight_decay = 0.0  # no field: an optimizer that has one makes it a field of its own, after its others
 
     def __post_init__(self) -> None:
         self._set("steps", whole(self.steps, "steps", low=0, high=MOST_STEPS))
         for name in ("lr", "input_lr", "output_lr"):
             self._set(name, rate(getattr(self, name), name, self.steps))
-
-    @property
-    def weight_decay(self) -> float:
-        """Lambda; none, unless an optimizer has one."""
-        return 0.0
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -77,7 +73,7 @@ class SGD(Optimizer):
     """
 
     momentum: float = 0.0
-    weight_decay: float = 0.0  # type: ignore[assignment]
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,7 +125,7 @@ class AdamW(Adam):
     0.01
     """
 
-    weight_decay: float = 0.01  # type: ignore[assignment]
+    weight_decay: float = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,7 +146,7 @@ class SignSGD(Optimizer):
     """
 
     momentum: float = 0.0
-    weight_decay: float = 0.0  # type: ignore[assignment]
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -180,12 +176,12 @@ class Muon(Optimizer):
     momentum: float = 0.95
     nesterov: bool = True
     iterations: int = 5
-    weight_decay: float = 0.0  # type: ignore[assignment]
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._set("momentum", share(self.momentum, "momentum"))
-        self._set("nesterov", bool(self.nesterov))
+        self._set("nesterov", flag(self.nesterov, "nesterov"))
         self._set("iterations", whole(self.iterations, "iterations"))
         self._set("weight_decay", number(self.weight_decay, "weight_decay"))
 

@@ -12,7 +12,7 @@ from limits.losses import LOSSES, Loss, one_hot
 from limits.nonlinearity import Nonlinearity, nonlinearity
 from limits.optimizers import INSTEAD, OPTIMIZERS, SGD, Optimizer, refuse_others
 from limits.parametrization import Parametrization, whole_depth
-from limits.validation import expect, number
+from limits.validation import expect, flag, number
 
 LAYERS = {"post": None, "pre": 1, "mlp": 2}
 """How many layers a block of a form has; None for any number."""
@@ -43,6 +43,7 @@ class ResNet:
 
     Raises:
         ValueError: a block this version does not treat, or a multiplier that is not positive.
+        TypeError: `mean_subtraction` or `layer_norm` is neither True nor False.
 
     >>> ResNet(multiplier=0.5).multiplier
     0.5
@@ -59,7 +60,7 @@ class ResNet:
     def __post_init__(self) -> None:
         phi = nonlinearity(self.nonlinearity)
         whole_depth(self.block_depth)
-        if self.form not in LAYERS:
+        if not isinstance(self.form, str) or self.form not in LAYERS:
             raise ValueError(f"form must be 'post', 'pre' or 'mlp', got {self.form!r}")
         if LAYERS[self.form] not in (None, self.block_depth):
             one = "one layer" if LAYERS[self.form] == 1 else "two layers"
@@ -67,8 +68,8 @@ class ResNet:
         object.__setattr__(self, "nonlinearity", phi if isinstance(self.nonlinearity, Nonlinearity) else phi.name)
         object.__setattr__(self, "block_depth", int(self.block_depth))
         object.__setattr__(self, "multiplier", number(self.multiplier, "multiplier", open_low=True))
-        object.__setattr__(self, "mean_subtraction", bool(self.mean_subtraction))
-        object.__setattr__(self, "layer_norm", bool(self.layer_norm))
+        object.__setattr__(self, "mean_subtraction", flag(self.mean_subtraction, "mean_subtraction"))
+        object.__setattr__(self, "layer_norm", flag(self.layer_norm, "layer_norm"))
         object.__setattr__(self, "expansion", number(self.expansion, "expansion", open_low=True))
         if self.block_depth == 1 and self.expansion != 1:
             raise ValueError(f"expansion is the width between the layers of a block, got {self.expansion!r} for block_depth=1")

@@ -1,18 +1,36 @@
-"""Numbers that users give: checked, and refused with a sentence."""
+"""What users give, numbers above all: checked, and refused with a sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 
 import numpy as np
 
 Rate = float | Sequence[float] | np.ndarray
 """A learning rate: one number, or one per step."""
+Progress = Callable[[int, int], None]
+"""Called as progress(done, total)."""
 
 
 def expect(value: object, kind: type, name: str) -> None:
     """Raise a sentence unless `value` is of the wanted kind."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
+
+
+def flag(value: object, name: str) -> bool:
+    """Return `value` as a bool, or raise a sentence: of texts such as "no" it is not clear what they mean."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def reporting(progress: Progress | None) -> Progress:
+    """What to call as progress(done, total): nothing if there is None; or raise a sentence."""
+    if progress is None:
+        return lambda done, total: None
+    if not callable(progress):
+        raise TypeError(f"progress must be a function that is called as progress(done, total), or None, got {progress!r}")
+    return progress
 
 
 def number(value: object, name: str, *, low: float = 0.0, open_low: bool = False) -> float:

@@ -24,7 +24,7 @@ from limits.record import Record
 from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, footprint, symmetric
 from limits.training import checked_kernels, evolve
 from limits.trajectory import Interrupted, Trajectory, assemble
-from limits.validation import whole
+from limits.validation import reporting, whole
 
 Progress = Callable[[int, int], None]
 
@@ -109,7 +109,7 @@ def recurse(
     >>> recurse(one, blocks=16).outputs[:, 0, 0].round(8)
     array([0.        , 2.48275623, 0.02416011])
     """
-    began, L = time.perf_counter(), whole(blocks, "blocks")
+    began, L, report = time.perf_counter(), whole(blocks, "blocks"), reporting(progress)
     record = Record.of(record, problem)
     whole(seed, "seed", low=0)
     if particles is not None or not closed(problem):
@@ -137,8 +137,7 @@ def recurse(
 
     def done(t: int, so_far: Array) -> None:
         finished[:] = [so_far]
-        if progress:
-            progress(t, problem.steps)
+        report(t, problem.steps)
 
     def meta() -> dict[str, Any]:
         return {"rung": "wide", "blocks": L, "version": limits.__version__, "seconds": time.perf_counter() - began}

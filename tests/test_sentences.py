@@ -13,6 +13,7 @@ import pytest
 SETUP = """
 import numpy as np
 import limits
+from limits import Muon, compare, finite, ladder, simulate, sweeps
 from limits import Problem, ResNet, SGD, Record, Parametrization, DEPTH_MUP, recurse, solve, classify
 from limits import conditions, decode, design, diversity, nngp, ntk, phase_diagram, plots, raw_exponents
 one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
@@ -25,6 +26,7 @@ FINE = [
     "SGD(np.float32(0.5), steps=np.int64(3), momentum=0)",
     "SGD(np.full(3, 0.5), steps=3, input_lr=[0, 0, 1])",
     "ResNet(multiplier=1)",
+    "ResNet('tanh', layer_norm=np.bool_(True), mean_subtraction=False)",
     "Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], batches=np.zeros((1, 1), int))",
     "Problem(ResNet(), DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]], batches=(b for b in [[0]]))",
     "Parametrization(np.int32(1), np.float64(0.5))",
@@ -50,6 +52,10 @@ WRONG = [
     ("SGD(0.1, steps=2, momentum='much')", "TypeError", "momentum must be a number"),
     ("ResNet(multiplier='big')", "TypeError", "multiplier must be a number > 0, got 'big'"),
     ("ResNet(block_depth='2')", "ValueError", "block_depth must be a whole number between 1 and 12, got '2'"),
+    ("ResNet(layer_norm='yes')", "TypeError", "layer_norm must be True or False, got 'yes'"),
+    ("ResNet('relu', mean_subtraction=0)", "TypeError", "mean_subtraction must be True or False, got 0"),
+    ("ResNet(form=['post'])", "ValueError", "form must be 'post', 'pre' or 'mlp', got \\['post'\\]"),
+    ("Muon(0.1, 3, nesterov='no')", "TypeError", "nesterov must be True or False, got 'no'"),
     ("ResNet(nonlinearity=np.tanh)", "ValueError", "nonlinearity must be"),
     ("Problem('resnet', DEPTH_MUP, SGD(1, steps=1), [[1]], [[1]])", "TypeError", "model must be a ResNet, got 'resnet'"),
     ("Problem(ResNet(), (1, 0), SGD(1, steps=1), [[1]], [[1]])", "TypeError", "parametrization must be a Parametrization"),
@@ -75,6 +81,14 @@ WRONG = [
     ("solve(one, tol=[])", "(Type|Value)Error", "tol must be"),
     ("solve('problem')", "TypeError", "problem must be a Problem"),
     ("recurse('problem', blocks=4)", "TypeError", "problem must be a Problem"),
+    ("recurse(one, blocks=4, progress=3)", "TypeError", "progress must be a function .* got 3"),
+    ("recurse(one, blocks=4, particles=64, progress=3)", "TypeError", "progress must be a function .* got 3"),
+    ("simulate(one, width=8, blocks=4, progress='bar')", "TypeError", "progress must be a function .* got 'bar'"),
+    ("finite.grid(one, width=8, blocks=4, lrs=[1.0], progress=3)", "TypeError", "progress must be a function .* got 3"),
+    ("ladder(one, widths=(8,), blocks=(4,), progress=3)", "TypeError", "progress must be a function .* got 3"),
+    ("ladder(one, widths=(8,), blocks=(4,), executor=3)", "TypeError", "executor must be a"),
+    ("sweeps.run([], progress=3)", "TypeError", "progress must be a function .* got 3"),
+    ("sweeps.run([], folder=3)", "TypeError", "folder must be the path of a folder, or None, got 3"),
     ("nngp('relu', [[1]])", "TypeError", "model must be a ResNet, got 'relu'"),
     ("nngp(ResNet(), [[1]], parametrization=(1, 0))", "TypeError", r"parametrization must be a Parametrization, got \(1, 0\)"),
     ("ntk(ResNet(), [[1]], blocks=2.5)", "ValueError", "blocks must be a whole number >= 1, got 2.5"),

@@ -1,5 +1,6 @@
 """Sweeps: keys that hold everywhere, files that are whole or not there, and whatever can end a sweep half-way."""
 
+import errno
 import json
 import os
 import pickle
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -189,6 +191,26 @@ def test_wrong_questions(folder, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError, match="name a folder"):
         run([Job(kinds, {})], folder=tmp_path / "file")
+    with pytest.raises(OSError, match=r"kept in a folder that can be written to, got .*/file/inside \(Not a directory\)"):
+        run([Job(kinds, {})], folder=tmp_path / "file" / "inside")
+    for path in ("", "a\0b"):
+        with pytest.raises(ValueError, match="folder must be the path of a folder"):
+            run([Job(kinds, {})], folder=path)
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_a_folder_that_cannot_be_written_to_is_found_out_before_anything_runs(folder, log, monkeypatch):
+    def full(**where):
+        raise OSError(errno.EROFS, "Read-only file system", where["dir"])
+
+    done = draws(log, 1)
+    run(done, folder=folder)
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    ran = lines(log)
+    with pytest.raises(OSError, match=r"kept in a folder that can be written to, got .* \(Read-only file system\)"):
+        run(draws(log, 2), folder=folder)
+    assert lines(log) == ran
+    assert len(run(done, folder=folder)) == 1, "what is there can be read all the same"
 
 
 # Results and files.

@@ -15,7 +15,7 @@ from limits.problem import Problem
 from limits.record import Record
 from limits.training import DivergedError
 from limits.trajectory import Interrupted, Trajectory
-from limits.validation import whole
+from limits.validation import expect, reporting, whole
 from limits.wide import recurse, refuse_blocks
 
 Progress = Callable[[int, int], None]
@@ -200,7 +200,9 @@ def ladder(
     for n in _sizes(widths, "widths"):
         runs["finite", n] = {"width": n, "record": record or none, **finite}
     done: dict[tuple[str, int], Trajectory | Unanswered] = {}
-    report = progress or (lambda done, total: None)
+    report = reporting(progress)
+    if executor is not None:
+        expect(executor, Executor, "executor")
     try:
         for key, result in _results(problem, runs, executor):
             done[key] = result

@@ -20,7 +20,7 @@ from limits.record import Record
 from limits.regimes import classify
 from limits.training import LARGEST_OUTPUT, DivergedError
 from limits.trajectory import Interrupted, Trajectory, assemble
-from limits.validation import whole
+from limits.validation import reporting, whole
 
 Progress = Callable[[int, int], None]
 SHARE_OF_MEMORY = 0.8
@@ -108,7 +108,7 @@ def simulate(
     began = time.perf_counter()
     sizes = {"width": whole(width, "width"), "blocks": whole(blocks, "blocks"), "seeds": whole(seeds, "seeds")}
     whole(seed, "seed", low=0)
-    record = Record.of(record, problem)
+    record, report = Record.of(record, problem), reporting(progress)
     inner = checked_block_width(problem, sizes["width"], block_width)
     _refuse(record)
     warn_of_means(problem)
@@ -116,7 +116,7 @@ def simulate(
     runs = _Runs(problem, record, library, sizes["width"], sizes["blocks"], int(seed), inner)
     meta = {"rung": "finite", **sizes, "seed": int(seed), "backend": backend, "dtype": dtype, "version": limits.__version__}
     try:
-        runs.train(sizes["seeds"], progress or (lambda done, total: None))
+        runs.train(sizes["seeds"], report)
     except KeyboardInterrupt as stop:
         runs = runs if np.any(runs.survived) else runs.begun()
         if np.any(runs.survived):

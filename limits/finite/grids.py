@@ -17,7 +17,7 @@ from limits.library import Library, open_library, processors
 from limits.problem import Problem
 from limits.training import LARGEST_OUTPUT
 from limits.trajectory import Interrupted
-from limits.validation import number, whole
+from limits.validation import number, reporting, whole
 
 Array = Any
 Progress = Callable[[int, int], None]
@@ -93,6 +93,7 @@ def grid(
     began = time.perf_counter()
     sizes = {"width": whole(width, "width"), "blocks": whole(blocks, "blocks"), "seeds": whole(seeds, "seeds")}
     whole(seed, "seed", low=0)
+    report = reporting(progress)
     rates = _numbers(lrs, "lrs", open_low=False)
     factors = _numbers([problem.model.multiplier] if multipliers is None else multipliers, "multipliers", open_low=True)
     warn_of_means(problem)
@@ -102,7 +103,7 @@ def grid(
     meta = {"rung": "finite", **sizes, "seed": int(seed), "backend": backend, "dtype": dtype, "version": limits.__version__}
     stopped = None
     try:
-        members.train(int(seed), sizes["seeds"], rates, factors, progress or (lambda done, total: None))
+        members.train(int(seed), sizes["seeds"], rates, factors, report)
     except KeyboardInterrupt as stop:
         if np.all(np.isnan(members.losses)):
             raise

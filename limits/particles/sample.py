@@ -17,7 +17,7 @@ from limits.record import Record
 from limits.semiseparable import BACKWARD, FORWARD
 from limits.training import checked_kernels, evolve
 from limits.trajectory import Interrupted, Trajectory, assemble
-from limits.validation import whole
+from limits.validation import reporting, whole
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]
@@ -90,7 +90,7 @@ def sample(
     require(size, f"a sample of {N} neurons", "take fewer particles, blocks, steps or samples")
     meta = {"rung": "wide", "blocks": L, "particles": N, "seed": whole(seed, "seed", low=0), "version": limits.__version__}
     runs, total = _Runs(problem, record, L, N, responds), whole(replicas, "replicas") * (problem.steps + 1)
-    report = progress or (lambda done, total: None)
+    report = reporting(progress)
     try:
         for r in range(replicas):
             runs.train(np.random.default_rng([int(seed), r]), lambda t, r=r: report(r * (problem.steps + 1) + t + 1, total))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Folder:
     """Results of jobs in `path`; without a path, nothing is kept and nothing found.
 
     Raises:
-        NotADirectoryError: `path` is a file.
+        OSError: `path` is a file, or cannot be made.
     """
 
     path: Path | None
@@ -32,9 +33,32 @@ class Folder:
     def __post_init__(self) -> None:
         if self.path is None:
             return
-        if self.path.exists() and not self.path.is_dir():
-            raise NotADirectoryError(f"results of a sweep are kept in a folder, got the file {self.path}: name a folder")
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            if self.path.exists() and not self.path.is_dir():
+                raise NotADirectoryError(f"results of a sweep are kept in a folder, got the file {self.path}: name a folder")
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise self._refused(fault) if fault.strerror else fault from None
+
+    @classmethod
+    def of(cls, path: object) -> "Folder":
+        """The folder that a user names, or raise a sentence."""
+        if path is not None and not isinstance(path, str | os.PathLike):
+            raise TypeError(f"folder must be the path of a folder, or None, got {path!r}")
+        if path is not None and (not str(path) or "\0" in str(path)):
+            raise ValueError(f"folder must be the path of a folder, or None, got {path!r}")
+        return cls(None if path is None else Path(path))
+
+    def refuse_unless_writable(self) -> None:
+        """Raise a sentence unless files can be made in the folder, before anything long is begun."""
+        if self.path is not None:
+            try:
+                tempfile.TemporaryFile(dir=self.path).close()
+            except OSError as fault:
+                raise self._refused(fault) from None
+
+    def _refused(self, fault: OSError) -> OSError:
+        return type(fault)(f"results of a sweep are kept in a folder that can be written to, got {self.path} ({fault.strerror})")
 
     def write(self, key: str, job: Job, result: Result) -> None:
         """Keep a result: when this returns, it is on the disk, and neither a crash nor another sweep can spoil it."""

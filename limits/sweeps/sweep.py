@@ -1,19 +1,16 @@
 """Run jobs, wherever, and keep what they return."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 from limits.sweeps.folder import Folder
 from limits.sweeps.job import Job, Result
 from limits.sweeps.places import Jobs, Outcomes, WorkerDiedError, here, lost, through
 from limits.sweeps.pool import pooled
-from limits.validation import expect, whole
-
-Progress = Callable[[int, int], None]
+from limits.validation import Progress, expect, reporting, whole
 
 
 def run(
@@ -42,6 +39,7 @@ def run(
 
     Raises:
         ValueError, TypeError: both an executor and workers, something that is no job, arguments that have no content to compare.
+        OSError: a folder that cannot be made or written to.
         WorkerDiedError: a job ended its process three times, or an executor lost its workers.
         Exception: the first that a job raised, in order of the jobs, with a note that names the job.
 
@@ -51,13 +49,14 @@ def run(
     >>> run(jobs)
     [{'mean': 1.5}, {'mean': 4.0}]
     """
-    asked = checked_jobs(jobs)
+    asked, report = checked_jobs(jobs), reporting(progress)
     if executor is not None and workers is not None:
         raise ValueError("a sweep runs through an executor or with workers of its own, got both: leave one out")
-    place, by_key = Folder(None if folder is None else Path(folder)), dict(asked)
+    place, by_key = Folder.of(folder), dict(asked)
     results = {key: found for key in by_key if (found := place.read(key)) is not None}
     rest, failed = {key: job for key, job in by_key.items() if key not in results}, dict[str, BaseException]()
-    report = progress or (lambda done, total: None)
+    if rest:
+        place.refuse_unless_writable()
     report(len(results), len(by_key))
     with closing(_outcomes(rest, executor, workers)) as outcomes:
         for key, outcome in outcomes:
