@@ -9,17 +9,36 @@ from limits.problem import Problem
 
 Array = np.ndarray
 LARGEST_OUTPUT = 1e150
+RATES = ("lr", "input_lr", "output_lr")
 
 
 class DivergedError(ArithmeticError):
     """Training left the range of numbers: no output can be given."""
 
 
-def checked_outputs(outputs: Array, t: int) -> Array:
+def checked_outputs(problem: Problem, outputs: Array, t: int) -> Array:
     """Outputs of step t, if they are numbers a user can use."""
     if not np.all(np.abs(outputs) < LARGEST_OUTPUT):
-        raise DivergedError(f"training diverges: outputs at step {t} exceed {LARGEST_OUTPUT:g}; lower the learning rate")
+        raise DivergedError(f"training diverges: outputs at step {t} exceed {LARGEST_OUTPUT:g}; {remedy(problem, t)}")
     return outputs
+
+
+def remedy(problem: Problem, t: int) -> str:
+    r"""What to do about outputs that left the range of numbers at evaluation t.
+
+    A step multiplies weights by $1 - \eta\lambda$, so that they grow by decaying where $\eta\lambda > 2$.
+
+    >>> from limits import DEPTH_MUP, SGD, ResNet
+    >>> remedy(Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2, weight_decay=3.0), [[1.0]], [[1.0]]), 2)
+    'lower weight_decay: a step takes 3 times the weights off them, and beyond twice they grow'
+    """
+    optimizer = problem.optimizer
+    taken = optimizer.weight_decay * max(np.max(optimizer.schedule(name), initial=0.0) for name in RATES)
+    if t == 0:
+        return "this is before training: raise alpha, or lower the multiplier or the inputs"
+    if taken > 2:
+        return f"lower weight_decay: a step takes {taken:g} times the weights off them, and beyond twice they grow"
+    return "lower the learning rate"
 
 
 def checked_kernels(kernels: Mapping[str, Any]) -> None:
@@ -71,7 +90,7 @@ def evolve(problem: Problem, states: States, done: Callable[[int, Array], None])
     outputs = np.zeros((steps + 1, len(problem.evaluated), problem.d_out))
     chi = np.zeros_like(outputs)
     for t in range(steps + 1):
-        outputs[t] = checked_outputs(states.forward(t), t)
+        outputs[t] = checked_outputs(problem, states.forward(t), t)
         done(t, outputs[: t + 1])
         if t < steps:
             chi[t, :p] = loss_derivative(problem, outputs[t], t)

@@ -258,6 +258,18 @@ def test_all_seeds_diverging_is_an_error():
             run(problem, seeds=3, backend=backend, dtype="float32")
 
 
+def test_what_diverges_by_its_weight_decay_is_told_so():
+    """A rate of 0.01 alone is harmless here; a step that takes 1e30 times the weights off them is not."""
+    decaying = replace(STEEP, optimizer=SGD(0.01, steps=14, weight_decay=1e32))
+    with pytest.raises(DivergedError, match=r"lower weight_decay: a step takes 1e\+30 times the weights off them"):
+        run(decaying, seeds=3, dtype="float32")
+
+
+def test_what_diverges_before_training_is_not_blamed_on_the_rate():
+    with pytest.raises(DivergedError, match="this is before training: raise alpha, or lower the multiplier or the inputs"):
+        run(replace(STEEP, parametrization=Parametrization(-40, 0)), seeds=3, dtype="float32")
+
+
 def test_doubles_diverge_where_their_squares_would():
     problem = replace(STEEP, optimizer=SGD(50.0, steps=14))
     with pytest.raises(DivergedError, match="range of float64"):

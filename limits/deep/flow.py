@@ -90,7 +90,7 @@ def flow_level(problem: Problem, panels: Panels, record: Record, moving: int, do
         last = np.eye(k)[:, r:] - read_out.total
         x_at.append(psi_at @ first)
         d_at.append(_solved(np.swapaxes(psi_at, 1, 2), psi_at[-1].T @ last))
-        outputs[t] = checked_outputs(basis.coordinates @ (last.T @ x_at[t][-1]).T, t)
+        outputs[t] = checked_outputs(problem, basis.coordinates @ (last.T @ x_at[t][-1]).T, t)
         done(t)
         if t == sgd.steps:
             break

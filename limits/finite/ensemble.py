@@ -18,7 +18,7 @@ from limits.library import Library, open_library, processors
 from limits.problem import Problem
 from limits.record import Record
 from limits.regimes import classify
-from limits.training import LARGEST_OUTPUT, DivergedError
+from limits.training import LARGEST_OUTPUT, DivergedError, remedy
 from limits.trajectory import Interrupted, Trajectory, assemble
 from limits.validation import reporting, whole
 
@@ -123,7 +123,7 @@ def simulate(
             meta |= {"seeds": len(runs.survived), "partial": True, "seconds": time.perf_counter() - began}
             raise Interrupted(runs.trajectory(meta)) from stop
         raise
-    _warn(runs.diverged)
+    _warn(problem, runs.diverged)
     return runs.trajectory(meta | {"seconds": time.perf_counter() - began})
 
 
@@ -283,7 +283,8 @@ class _Runs:
         if not np.any(survived):
             raise DivergedError(
                 f"training diverges: outputs of all {len(samples)} seeds leave the range of {meta['dtype']}, the last at "
-                f"evaluation {max(self.diverged)}: lower the learning rate, or see what classify says of the parametrization"
+                f"evaluation {max(self.diverged)}: {remedy(self.problem, max(self.diverged))}, or see what classify says of the "
+                "parametrization"
             )
         kept = samples[survived]
         spread = kept.std(0, ddof=1) / np.sqrt(len(kept)) if len(kept) > 1 else np.full(kept.shape[1:], np.nan)
@@ -313,12 +314,12 @@ def _first(bad: np.ndarray) -> np.ndarray:
     return np.where(bad.any(1), bad.argmax(1), -1)
 
 
-def _warn(diverged: list[int]) -> None:
+def _warn(problem: Problem, diverged: list[int]) -> None:
     bad = [s for s, t in enumerate(diverged) if t >= 0]
     if bad and len(bad) < len(diverged):
         warnings.warn(
             f"{len(bad)} of {len(diverged)} seeds diverged, the first of them (seed {bad[0]}) at evaluation {diverged[bad[0]]}, "
-            "and are left out of all averages: lower the learning rate",
+            f"and are left out of all averages: {remedy(problem, diverged[bad[0]])}",
             DivergenceWarning,
             stacklevel=3,
         )
