@@ -3,6 +3,7 @@
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import naive_dense as slow
 import naive_network as naive
@@ -12,8 +13,8 @@ from conftest import XI, XI3, Y2, Y
 from test_finite import ALL_KINDS, POSITIONS, assert_close, assert_same
 
 import limits
-from limits import DivergedError, Record, Trajectory, ladder, simulate, solve
-from limits.finite import dense, engines, ensemble, library, rules
+from limits import DivergedError, Record, Trajectory, ladder, library, simulate, solve
+from limits.finite import dense, engines, ensemble, rules
 from limits.lazy import nngp
 from limits.library import open_library
 from limits.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Muon, SignSGD
@@ -145,6 +146,8 @@ def training(problem, width=9, blocks=4, seeds=2, block_width=None, dtype="float
 
 class Listening:
     """In the place of a mover: the gradients it would have used, by block."""
+
+    rule = SimpleNamespace(numbers=lambda t: (1.0,))
 
     def __init__(self, scale=1.0):
         self.scale, self.heard = scale, {}
@@ -452,12 +455,15 @@ def test_a_trajectory_keeps_its_optimizer(name, batches, tmp_path):
 
 
 REFUSED = {
-    "Adam": ({"optimizer": Adam(0.1, 2)}, r"treats SGD, got Adam: use simulate for networks of finite width"),
+    "Adam": (
+        {"optimizer": Adam(0.1, 2)},
+        r"treats SGD, got Adam: ask recurse for infinite width by samples of neurons, or simulate for networks of finite width",
+    ),
     "decay": (
         {"optimizer": SGD(0.1, 2, weight_decay=0.1)},
-        r"treats SGD without weight decay, got weight_decay=0.1: use simulate",
+        r"treats SGD without weight decay, got weight_decay=0.1: ask recurse",
     ),
-    "norm": ({"model": ResNet(layer_norm=True)}, r"treats blocks without LayerNorm, got layer_norm=True: use simulate"),
+    "norm": ({"model": ResNet(layer_norm=True)}, r"treats blocks without LayerNorm, got layer_norm=True: ask recurse"),
 }
 
 
@@ -477,9 +483,9 @@ def test_limits_of_two_layers_say_what_to_do_instead():
     mlp = Problem(ResNet("tanh", 2, form="mlp"), DEPTH_MUP, SGD(0.1, 2), XI, Y)
     with pytest.raises(ValueError, match=r"blocks of one layer, got block_depth=2: .* or simulate for networks of finite width"):
         ladder(mlp)
-    with pytest.raises(ValueError, match=r"got form 'mlp' at alpha = 1/2.*or simulate"):
+    with pytest.raises(ValueError, match=r"got form 'mlp' at alpha = 1/2.*or use recurse or simulate"):
         solve(mlp)
-    with pytest.raises(ValueError, match=r"the lazy limit treats blocks without LayerNorm, got layer_norm=True: use simulate"):
+    with pytest.raises(ValueError, match=r"the lazy limit treats blocks without LayerNorm, got layer_norm=True: ask recurse"):
         nngp(ResNet(layer_norm=True), XI)
     with pytest.raises(ValueError, match=r"the kernels of tanh blocks of 2 layers are not known: take one layer"):
         nngp(ResNet("tanh", 2, form="mlp"), XI)
@@ -545,8 +551,8 @@ def updated_first(monkeypatch):
 
 def uncorrected(monkeypatch):
     """Adam without the correction of its bias."""
-    right = rules.Adaptive.direction
-    monkeypatch.setattr(rules.Adaptive, "direction", lambda self, gradient, state, t: right(_late(self), gradient, state, 10**4))
+    right = rules.Adaptive.numbers
+    monkeypatch.setattr(rules.Adaptive, "numbers", lambda self, t: (right(self, t)[0], *right(_late(self), 10**4)[1:]))
 
 
 def _late(rule):
@@ -557,13 +563,13 @@ def decayed_last(monkeypatch):
     """Decay after the step."""
     right = rules.Mover.__call__
 
-    def wrong(self, which, left, right_rows, t):
+    def wrong(self, which, left, right_rows, numbers):
         decays, self.decays = self.decays, None
-        right(self, which, left, right_rows, t)
+        right(self, which, left, right_rows, numbers)
         self.decays = decays
         for part in self.parts[which]:
             here = part.matrix
-            here *= 1 - float(self.rule.schedule[t]) * decays[part.networks, ...]
+            here *= 1 - numbers[0] * decays[part.networks, ...]
 
     monkeypatch.setattr(rules.Mover, "__call__", wrong)
 
@@ -578,11 +584,11 @@ def no_state(monkeypatch):
     """Every step begins with empty states."""
     right = rules.Mover.__call__
 
-    def wrong(self, which, left, right_rows, t):
+    def wrong(self, which, left, right_rows, numbers):
         for part in self.parts[which]:
             for state in part.state:
                 state *= 0
-        right(self, which, left, right_rows, t)
+        right(self, which, left, right_rows, numbers)
 
     monkeypatch.setattr(rules.Mover, "__call__", wrong)
 

@@ -12,8 +12,8 @@ from numpy.testing import assert_array_equal
 from scipy.stats import t as student
 from test_finite import ALL_KINDS, EXTRA, POSITIONS, assert_close, assert_same, assert_some_diverged, run
 
-from limits import DivergedError, Nonlinearity, Record, Trajectory, UncentredWarning, estimate, ladder
-from limits.finite import DivergenceWarning, blocks, engines, ensemble, library, network, nonlinear, simulate
+from limits import DivergedError, Nonlinearity, Record, Trajectory, UncentredWarning, estimate, ladder, library
+from limits.finite import DivergenceWarning, blocks, engines, ensemble, network, nonlinear, simulate
 from limits.nonlinearity import nonlinearity
 from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP, NEURAL_ODE, Parametrization

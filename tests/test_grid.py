@@ -8,9 +8,9 @@ from conftest import XI, Y2, Y
 from numpy.testing import assert_allclose, assert_array_equal
 
 import limits
-from limits import Record, grid, simulate
+from limits import Record, grid, library, simulate
 from limits.data import digits, minibatches
-from limits.finite import engines, grids, library
+from limits.finite import engines, grids
 from limits.finite.ensemble import SHARE_OF_MEMORY
 from limits.finite.grids import Grid
 from limits.library import open_library

@@ -22,7 +22,7 @@ from limits.validation import expect, whole
 Array = Any
 PATHS = 4
 """Samples whose features are kept at every block."""
-QUANTITIES = ("initial", "error", "features", "outputs", "updates", "first", "rest", "increments")
+QUANTITIES = ("initial", "error", "features", "outputs", "updates", "first", "rest", "increments", "scales", "moved")
 
 
 def measure_changes(
@@ -50,6 +50,8 @@ def measure_changes(
       $\mathrm{rms}$ of $B(\theta_T; x_T^{l-1}) - B(\theta_0; x_T^{l-1}) - D$
     * "increments": $\mathrm{rms}(z^{l+m} - z^l)$ of $z = x_T - x_0$, over $l$ from $L/2$ to $L - m$, for every m of "spans":
       1, 2, 4, … up to $L/4$
+    * "scales": rms of $x_0^L$, of $f_0$ and of $B(\theta_0; x_T^{l-1})$, beside whose round-off changes must be seen; and
+      "moved": $\mathrm{rms}(W_{i,T} - W_{i,0}) / \mathrm{rms}(W_{i,0})$ over entries, layer by layer
 
     Args:
         problem: what is trained, by any optimizer; rms are over its inputs and probes, increments over the first few of them.
@@ -57,8 +59,8 @@ def measure_changes(
         dtype: of differences of nearly equal numbers, float64.
 
     Returns:
-        Arrays by these names, shape (seeds,), of "updates" (seeds, k), of "increments" (seeds, spans), of "spans" (spans,); not
-        finite where a network diverged.
+        Arrays by these names, shape (seeds,), of "updates" and "moved" (seeds, k), of "scales" (seeds, 3), of "increments"
+        (seeds, spans), of "spans" (spans,); not finite where a network diverged.
 
     Raises:
         ValueError, TypeError: a sentence saying what was wanted and what came.
@@ -141,6 +143,7 @@ class Pair:
             "outputs": rms(after - before),
             **sums.roots(),
             "increments": self._stacked([_increment(path, m) for m in spans.tolist()]),
+            "scales": self._stacked([rms(x), rms(before), sums.branch()]),
         }
 
     def _pass(self, l: int, x: Array, moved: Array, sums: "Sums") -> tuple[Array, Array]:
@@ -154,6 +157,7 @@ class Pair:
         first = self._first_order(before, changes, there)
         updates = [self._product(y, self._turned(change)) for y, change in zip(here.inputs, changes, strict=True)]
         sums.add(first, end - start - first, updates)
+        sums.add_scales(start, changes, before)
         return x + training.c * branch, moved + training.c * end
 
     def _error(self, outputs: Array) -> Array:
@@ -193,7 +197,8 @@ class Sums:
         self.stack, self.blocks = training.library.xp.stack, training.blocks
         self.first: Array = 0.0
         self.rest: Array = 0.0
-        self.updates: list[Array] = [0.0] * training.model.block_depth
+        self.start: Array = 0.0
+        self.updates, self.changes, self.drawn = ([0.0] * training.model.block_depth for _ in range(3))
 
     def add(self, first: Array, rest: Array, updates: list[Array]) -> None:
         """One more block."""
@@ -201,10 +206,25 @@ class Sums:
         self.rest += mean_square(rest)
         self.updates = [sum_ + mean_square(update) for sum_, update in zip(self.updates, updates, strict=True)]
 
+    def add_scales(self, start: Array, changes: list[Array], drawn: list[Array]) -> None:
+        """Of the same block: its branch as drawn, and its matrices, their changes and as drawn."""
+        self.start += mean_square(start)
+        self.changes = [sum_ + mean_square(change) for sum_, change in zip(self.changes, changes, strict=True)]
+        self.drawn = [sum_ + mean_square(matrix) for sum_, matrix in zip(self.drawn, drawn, strict=True)]
+
     def roots(self) -> dict[str, Array]:
         """The roots of the means, by name."""
-        updates = self.stack([(each / self.blocks) ** 0.5 for each in self.updates], axis=-1)
-        return {"first": (self.first / self.blocks) ** 0.5, "rest": (self.rest / self.blocks) ** 0.5, "updates": updates}
+        moved = [(change / drawn) ** 0.5 for change, drawn in zip(self.changes, self.drawn, strict=True)]
+        layers = {"updates": [self._root(each) for each in self.updates], "moved": moved}
+        stacked = {name: self.stack(columns, axis=-1) for name, columns in layers.items()}
+        return {"first": self._root(self.first), "rest": self._root(self.rest)} | stacked
+
+    def branch(self) -> Array:
+        """The rms of the branches as drawn."""
+        return self._root(self.start)
+
+    def _root(self, total: Array) -> Array:
+        return (total / self.blocks) ** 0.5
 
 
 def mean_square(rows: Array) -> Array:

@@ -7,6 +7,7 @@ gradient $\hat g_i = L^{\alpha_i'}\sum_\mu g_{i,\mu}\,y_{i-1,\mu}^T$, $g_i$ the 
 $\delta^{l-1}$ is known, so that no gradient of the whole network is ever held.
 
 One training loop serves networks that differ in seed, learning rate and multiplier: they are the first axis of every array.
+What changes from one evaluation to the next is handed to it as a `Moment`, so that a GPU may run it as one graph.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from limits.finite.network import Watch
-from limits.finite.nonlinear import Rows, leaving
+from limits.finite.graphs import Repeated, capture_of
+from limits.finite.moment import Batch, Moment, Numbers
+from limits.finite.network import Recorded, Watch
+from limits.finite.nonlinear import leaving, places_in, spread
 from limits.finite.rules import Mover, rule_of, shape_of, states_of, unit_of
 from limits.library import Library
 from limits.optimizers import Muon
@@ -26,6 +29,7 @@ from limits.problem import Problem
 from limits.semiseparable import BACKWARD, FORWARD
 
 Array = Any
+Pick = Callable[[Array], Array]
 NORM_EPSILON = 1e-5
 """Added to the variance by LayerNorm."""
 
@@ -136,6 +140,8 @@ class DenseTraining:
         post = self.model.form == "post" and not self.phi.linear
         self.averaging = library.put(np.full((self.width, 1), 1 / self.width)) if post and self.model.mean_subtraction else None
         self._set_movers(np.asarray(lrs, float)[:, None, None], L)
+        capture = capture_of(library, max(int(np.prod(layer.shape[1:])) for layer in weights), problem.steps)
+        self.repeated = Repeated(library, self.step, capture) if capture else None
 
     def _set_movers(self, lrs: np.ndarray, L: int) -> None:
         problem, library, optimizer = self.problem, self.library, self.problem.optimizer
@@ -162,37 +168,59 @@ class DenseTraining:
 
     def evaluate(self, t: int, whole: bool = True) -> Array:
         """Outputs of evaluation t, of all samples (S, P + R, d_out) or only of the batch (S, B, d_out), and the step after it."""
-        batch, p = self._batch(t), self.problem.n_samples
-        if not whole:
-            rows, batch = self.library.rows(self.inputs, batch.samples), None
-        else:
-            rows = self.inputs
-        end, tape = self._forward(t, self.library.product(rows, self.u), batch, self._goes_back(t))
+        moment = self._moment(t, whole)
+        return self.step(moment) if self.repeated is None else self.repeated(moment)
+
+    def _moment(self, t: int, whole: bool) -> Moment:
+        library, forward, backward = self.library, self.watch(FORWARD, t), self.watch(BACKWARD, t)
+        rows, batch = self.inputs, None
+        if t < self.problem.steps:
+            batch = self._batch(t, whole, None if backward is None else backward.samples)
+            rows = self.inputs if whole else batch.inputs
+        if not self.learns and not self.ends_learn and backward is None:
+            batch = None
+        if forward is None or np.array_equal(forward.samples, np.arange(rows.shape[0])):
+            return Moment(rows, batch, forward, backward)
+        return Moment(rows, batch, forward, backward, library.whole(forward.samples))
+
+    def _batch(self, t: int, whole: bool, recorded: np.ndarray | None) -> Batch:
+        library, share = self.library, self.problem.batch_share(t)
+        samples, movers = np.flatnonzero(share), [self.movers[0], *(end for end in self.ends.values() if end is not None)]
+        places = library.whole(samples) if whole and len(samples) < self.inputs.shape[0] else None
+        return Batch(
+            samples,
+            places,
+            library.rows(self.inputs, samples),
+            library.rows(self.targets, samples),
+            library.put(share[samples][:, None]),
+            [mover.rule.numbers(t) for mover in movers],
+            None if recorded is None else library.whole(places_in(samples, recorded)),
+        )
+
+    def step(self, moment: Moment) -> Array:
+        """An evaluation and the step after it, with what is recorded of it; nothing leaves the device."""
+        batch = moment.batch
+        pick = self._picking(None if batch is None else batch.places)
+        end, tape = self._forward(moment, self.library.product(moment.rows, self.u), pick)
         outputs = self.library.product(end, self.library.xp.matrix_transpose(self.v)) / self.width
-        if not self._goes_back(t):
-            return outputs
-        seen = outputs if batch is None else batch(outputs[:, :p, :])
-        self._backward(t, self._chi(t, seen), end if batch is None else batch(end), tape)
+        if batch is not None:
+            chi = self.problem.loss_function.derivative(pick(outputs), batch.targets) * batch.share
+            self._backward(moment.backward, batch, chi, pick(end), tape)
         return outputs
 
-    def _goes_back(self, t: int) -> bool:
-        learns = self.learns or any(end is not None for end in self.ends.values())
-        return t < self.problem.steps and (learns or self.watch(BACKWARD, t) is not None)
+    @property
+    def ends_learn(self) -> bool:
+        return any(end is not None for end in self.ends.values())
 
-    def _batch(self, t: int) -> Rows:
-        some = self.problem.batch_share(t) if t < self.problem.steps else np.zeros(0)
-        return Rows(self.library, np.flatnonzero(some))
-
-    def _chi(self, t: int, outputs: Array) -> Array:
-        samples, share = self._batch(t).samples, self.problem.batch_share(t)
-        targets = self.library.rows(self.targets, samples)
-        return self.problem.loss_function.derivative(outputs, targets) * self.library.put(share[samples][:, None])
+    def _picking(self, places: Array) -> Pick:
+        """Rows of some samples out of those of others: copies, or themselves where `places` is None."""
+        return lambda rows: rows if places is None else self.library.xp.take(rows, places, axis=-2)
 
     # Forward.
 
-    def _forward(self, t: int, x: Array, batch: Rows | None, kept: bool) -> tuple[Array, list[Kept]]:
-        tape, pick = [], self._picking(batch)
-        leave = leaving(self.watch(FORWARD, t), lambda r: Rows(self.library, r.samples))
+    def _forward(self, moment: Moment, x: Array, pick: Pick) -> tuple[Array, list[Kept]]:
+        tape, leave = [], leaving(moment.forward, lambda r: self._picking(moment.seen))
+        kept = moment.batch is not None
         for l in range(self.blocks):
             leave(l, x)
             added, block = self.block(l, x, pick if kept else None)
@@ -202,13 +230,6 @@ class DenseTraining:
             tape.append(block)
         leave(self.blocks, x)
         return x, tape
-
-    def _picking(self, batch: Rows | None) -> Callable[[Array], Array]:
-        """From rows of the samples that go forward to rows of those that go back: copies, unless they are all the same."""
-        if batch is None or len(batch) == self.inputs.shape[0]:
-            return lambda rows: rows
-        index = self.library.whole(batch.samples)
-        return lambda rows: self.library.xp.take(rows, index, axis=-2)
 
     def block(self, l: int, x: Array, pick: Any = None, weights: Sequence[Array] | None = None) -> tuple[Array, Kept]:
         """The branch of block l (from 0) at rows x, without its multiplier, and what is kept of the rows that are picked."""
@@ -251,22 +272,20 @@ class DenseTraining:
 
     # Backward.
 
-    def _backward(self, t: int, chi: Array, end: Array, tape: list[Kept]) -> None:
-        xp, recorded = self.library.xp, self.watch(BACKWARD, t)
-        batch = self._batch(t)
-        leave = leaving(recorded, lambda r: lambda rows: batch.spread(rows, r.samples))
-        delta = self.library.product(chi, self.v)
+    def _backward(self, recorded: Recorded | None, batch: Batch, chi: Array, end: Array, tape: list[Kept]) -> None:
+        numbers, leave = list(batch.numbers), leaving(recorded, lambda r: lambda rows: spread(rows, batch.spread))
+        delta, of_blocks = self.library.product(chi, self.v), numbers.pop(0)
         for l in reversed(range(self.blocks)):
             leave(l + 1, delta)
-            delta = self._block_back(t, l, delta, tape[l])
+            delta = self._block_back(of_blocks, l, delta, tape[l])
         leave(0, delta)
         if (mover := self.ends[FORWARD]) is not None:
-            inputs = self.library.rows(self.inputs, batch.samples)
-            mover(0, xp.broadcast_to(inputs, (delta.shape[0], *inputs.shape)), delta, t)
+            inputs = self.library.xp.broadcast_to(batch.inputs, (delta.shape[0], *batch.inputs.shape))
+            mover(0, inputs, delta, numbers.pop(0))
         if (mover := self.ends[BACKWARD]) is not None:
-            mover(0, chi, end, t)
+            mover(0, chi, end, numbers.pop(0))
 
-    def _block_back(self, t: int, l: int, delta: Array, kept: Kept) -> Array:
+    def _block_back(self, numbers: Numbers, l: int, delta: Array, kept: Kept) -> Array:
         """Delta before block l; its matrices move."""
         g, slopes = self.c * self.centred(delta), list(kept.slopes)
         for i in reversed(range(self.model.block_depth)):
@@ -274,7 +293,7 @@ class DenseTraining:
                 g *= slopes.pop()
             before = self.library.product(g, self.weights[i][l, ...])
             if self.learns:
-                self.movers[i](l, g, kept.inputs[i], t)
+                self.movers[i](l, g, kept.inputs[i], numbers)
             g = before
         if slopes:
             g *= slopes.pop()

@@ -8,6 +8,7 @@ import numpy as np
 from limits.directions import directions
 from limits.finite import dense
 from limits.finite.blocks import Blocks, capacity, pays_to_absorb
+from limits.finite.graphs import capture_of
 from limits.finite.linear import LinearTraining
 from limits.finite.network import Draw, Networks, Watch, draw
 from limits.finite.nonlinear import ROWS_AT_ONCE, NonlinearTraining
@@ -17,6 +18,8 @@ from limits.problem import Problem
 from limits.semiseparable import BACKWARD, FORWARD
 
 Array = Any
+GRAPHED = 512
+"""Width up to which a network on a GPU waits for launches more than for its weights: estimated, not measured."""
 
 
 @runtime_checkable
@@ -58,10 +61,11 @@ class Engine(Protocol):
 
 
 def engine(problem: Problem, library: Library, width: int, blocks: int, block_width: int) -> Engine:
-    """The faster way that fits the problem."""
+    """The faster way that fits the problem: on a GPU, small networks whose steps can be launched as one graph are dense."""
     model, optimizer = problem.model, problem.optimizer
-    plain = isinstance(optimizer, SGD) and not optimizer.weight_decay
-    if plain and model.block_depth == 1 and not model.layer_norm and library.products is None:
+    plain = isinstance(optimizer, SGD) and not optimizer.weight_decay and library.products is None
+    graphed = capture_of(library, width**2, problem.steps) is not None and width <= GRAPHED
+    if plain and model.block_depth == 1 and not model.layer_norm and not graphed:
         return LowRank(problem, library, width, blocks)
     return Dense(problem, library, width, blocks, block_width)
 

@@ -21,6 +21,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from limits.directions import Directions
 from limits.finite.blocks import Product
@@ -55,12 +56,20 @@ class Rows:
         return self.library.xp.take(rows, self.library.whole(self.samples), axis=-2)
 
     def spread(self, rows: Array, samples: np.ndarray) -> Array:
-        """From rows of these samples, which are in order, to rows of others, zero for those that are not among them."""
-        xp, k = self.library.xp, len(self)
-        place = np.searchsorted(self.samples, samples)
-        place = np.where(self.samples[np.minimum(place, k - 1)] == samples, place, k)
-        padded = xp.concat([rows, xp.zeros_like(rows[:, :1, :])], axis=1)
-        return xp.take(padded, self.library.whole(place), axis=1)
+        """From rows of these samples to rows of others, zero for those that are not among them."""
+        return spread(rows, self.library.whole(places_in(self.samples, samples)))
+
+
+def places_in(samples: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """For every wanted sample its place among these, which are in order; their number where it is not among them."""
+    place, k = np.searchsorted(samples, wanted), len(samples)
+    return np.where(samples[np.minimum(place, k - 1)] == wanted, place, k)
+
+
+def spread(rows: Array, places: Array) -> Array:
+    """Rows (S, k, n) at these places; zero at place k."""
+    xp = array_namespace(rows)
+    return xp.take(xp.concat([rows, xp.zeros_like(rows[:, :1, :])], axis=1), places, axis=1)
 
 
 class Form(Protocol):

@@ -4,7 +4,8 @@ Parameters are arrays (S, rows, columns), one matrix per network. A rule keeps t
 
 $$ W \leftarrow (1 - \eta s_t\lambda)\,W - \eta c\,Q_t, $$
 
-where $\eta$ is the network's largest rate, $s_t$ the schedule over it, and $s_t$ is part of $Q_t$ (`limits.optimizers`).
+where $\eta$ is the network's largest rate, $s_t$ the schedule over it, and $s_t$ is part of $Q_t$ (`limits.optimizers`). What
+depends on $t$ is a few numbers that a rule tells beforehand, Python's or ones that wait on a device.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from limits.finite.moment import Number, Numbers
 from limits.library import Library
 from limits.optimizers import SGD, Adam, Muon, Optimizer, SignSGD
 
@@ -46,7 +48,11 @@ class Rule(Protocol):
         """Rates of the steps over the largest, shape (T,)."""
         ...
 
-    def direction(self, gradient: Array, state: list[Array], t: int) -> tuple[float, Array]:
+    def numbers(self, t: int) -> tuple[float, ...]:
+        """What `direction` needs to know of step t; the schedule comes first."""
+        ...
+
+    def direction(self, gradient: Array, state: list[Array], numbers: Numbers) -> tuple[Number, Array]:
         """Q_t times the schedule, as a number and an array, from the scaled gradient.
 
         Rewrites the states, which begin as zeros, and may rewrite the gradient.
@@ -63,13 +69,16 @@ class Descent:
     linear: bool = True
     entrywise: bool = True
 
-    def direction(self, gradient: Array, state: list[Array], t: int) -> tuple[float, Array]:
-        rate = float(self.schedule[t])
+    def numbers(self, t: int) -> tuple[float, ...]:
+        return (float(self.schedule[t]),)
+
+    def direction(self, gradient: Array, state: list[Array], numbers: Numbers) -> tuple[Number, Array]:
+        (rate,) = numbers
         if not state:
             return rate, gradient
         (velocity,) = state
         velocity *= self.momentum
-        if rate != 1:
+        if not is_one(rate):
             gradient *= rate
         velocity += gradient
         return 1.0, velocity
@@ -86,17 +95,20 @@ class Adaptive:
     linear: bool = False
     entrywise: bool = True
 
-    def direction(self, gradient: Array, state: list[Array], t: int) -> tuple[float, Array]:
-        (first, second), (b1, b2) = state, self.betas
+    def numbers(self, t: int) -> tuple[float, ...]:
+        rate, (of_means, of_squares) = float(self.schedule[t]), ((1 - b) / (1 - b ** (t + 1)) for b in self.betas)
+        return rate, rate * of_means * of_squares**-0.5, max(self.eps, SMALLEST) * of_squares**-0.5
+
+    def direction(self, gradient: Array, state: list[Array], numbers: Numbers) -> tuple[Number, Array]:
+        (first, second), (b1, b2), (_, factor, eps) = state, self.betas, numbers
         first *= b1
         first += gradient
         second *= b2
         gradient *= gradient
         second += gradient
-        of_means, of_squares = ((1 - b) / (1 - b ** (t + 1)) for b in (b1, b2))
         root = self.library.root(second, out=gradient)
-        root += max(self.eps, SMALLEST) * of_squares**-0.5
-        return float(self.schedule[t]) * of_means * of_squares**-0.5, self.library.quotient(first, root)
+        root += eps
+        return factor, self.library.quotient(first, root)
 
 
 @dataclass(frozen=True)
@@ -109,12 +121,15 @@ class Sign:
     linear: bool = False
     entrywise: bool = True
 
-    def direction(self, gradient: Array, state: list[Array], t: int) -> tuple[float, Array]:
+    def numbers(self, t: int) -> tuple[float, ...]:
+        return (float(self.schedule[t]),)
+
+    def direction(self, gradient: Array, state: list[Array], numbers: Numbers) -> tuple[Number, Array]:
         if state:
             state[0] *= self.momentum
             gradient *= 1 - self.momentum
             state[0] += gradient
-        return float(self.schedule[t]), self.library.xp.sign(state[0] if state else gradient)
+        return numbers[0], self.library.xp.sign(state[0] if state else gradient)
 
 
 @dataclass(frozen=True)
@@ -127,12 +142,15 @@ class Orthogonal:
     linear: bool = False
     entrywise: bool = False
 
-    def direction(self, gradient: Array, state: list[Array], t: int) -> tuple[float, Array]:
+    def numbers(self, t: int) -> tuple[float, ...]:
+        return (float(self.schedule[t]),)
+
+    def direction(self, gradient: Array, state: list[Array], numbers: Numbers) -> tuple[Number, Array]:
         beta = self.optimizer.momentum
         state[0] *= beta
         state[0] += gradient
         ahead = gradient + beta * state[0] if self.optimizer.nesterov else state[0]
-        return float(self.schedule[t]), orthogonalised(self.library, ahead, self.optimizer.iterations)
+        return numbers[0], orthogonalised(self.library, ahead, self.optimizer.iterations)
 
 
 def orthogonalised(library: Library, matrices: Array, iterations: int) -> Array:
@@ -148,6 +166,11 @@ def orthogonalised(library: Library, matrices: Array, iterations: int) -> Array:
         square = library.product(x, xp.matrix_transpose(x))
         x = a * x + library.product(b * square + c * library.product(square, square), x)
     return x if wide else xp.matrix_transpose(x)
+
+
+def is_one(number: Number) -> bool:
+    """Whether a number is known to be 1; what waits on a device is not known."""
+    return isinstance(number, float) and number == 1
 
 
 def shape_of(schedule: np.ndarray) -> tuple[float, np.ndarray]:
@@ -213,18 +236,21 @@ class Mover:
         self.scales = library.put(scale * rates) if rule.linear else scale
         self.parts = [list(self._parts(p, [library.zeros(*p.shape) for _ in range(states)])) for p in parameters]
 
-    def __call__(self, which: int, left: Array, right: Array, t: int) -> None:
-        """One step of parameter number `which`, of gradient left^T right: of rows (S, B, rows) and (S, B, columns)."""
+    def __call__(self, which: int, left: Array, right: Array, numbers: Numbers) -> None:
+        """One step of parameter number `which`, of gradient left^T right: of rows (S, B, rows) and (S, B, columns).
+
+        `numbers` are those of the rule.
+        """
         left = self.library.xp.matrix_transpose(left * self.scales)
         for part in self.parts[which]:
             here, networks = part.matrix, part.networks
             gradient = self.library.product(left[networks, part.rows, :], right[networks, ...])
-            factor, direction = self.rule.direction(gradient, part.state, t)
+            factor, direction = self.rule.direction(gradient, part.state, numbers)
             if self.decays is not None:
-                here *= 1 - float(self.rule.schedule[t]) * self.decays[networks, ...]
+                here *= 1 - numbers[0] * self.decays[networks, ...]
             if not self.rule.linear:
                 direction *= factor * self.rates[networks, ...]
-            elif factor != 1:
+            elif not is_one(factor):
                 direction *= factor
             here -= direction
 
