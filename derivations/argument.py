@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-from writing import Latex, Text, Writer, plain
+from writing import Latex, Page, Text, Writer, plain
 
 STATUSES = ("proved", "heuristic", "cited")
 
@@ -314,8 +314,11 @@ class Cluster:
         return [claim.check() for claim in self.claims]
 
     def main(self) -> None:
-        """Check the argument, then print it: as text, or with --latex as LaTeX."""
+        """Check the argument, then print it: as text, with --latex as LaTeX, or with --page as a page of the site."""
         parser = argparse.ArgumentParser(description=plain(self.title))
-        parser.add_argument("--latex", action="store_true", help="print LaTeX instead of text")
-        writer = Latex() if parser.parse_args().latex else Text()
+        ways = parser.add_mutually_exclusive_group()
+        ways.add_argument("--latex", action="store_true", help="print LaTeX instead of text")
+        ways.add_argument("--page", action="store_true", help="print a page of the site instead of text")
+        asked = parser.parse_args()
+        writer = Latex() if asked.latex else Page() if asked.page else Text()
         print(writer.document(self.title, self.opening, self.claims, self.check()))

@@ -1,4 +1,4 @@
-"""How an argument is laid out: as text for a terminal, or as LaTeX."""
+"""How an argument is laid out: as text for a terminal, as LaTeX, or as a page of the site."""
 
 import re
 import textwrap
@@ -70,6 +70,50 @@ class Latex(Writer):
             lines += [line for step in claim.steps for line in step.lines(self)]
             lines += ["", f"[{claim.id}] checked: {count} steps repeated by machine."]
         return "\n".join([*lines, r"\end{document}"])
+
+
+class Page(Writer):
+    """A page of the site, in MyST: every claim has an anchor, every equation a number."""
+
+    def __init__(self) -> None:
+        self.place, self.equations = "", 0
+
+    def prose(self, text: str) -> list[str]:
+        return ["", *textwrap.wrap(linked(text), WIDTH, break_long_words=False, break_on_hyphens=False)]
+
+    def equation(self, sides: tuple[sp.Expr, ...], sign: str = "=") -> list[str]:
+        self.equations += 1
+        sign = {"<=": r"\le", ">=": r"\ge", ":=": ":="}.get(sign, sign)
+        first, *rest = (sp.latex(side) for side in sides)
+        if len(rest) < 2 or len(first) + sum(map(len, rest)) < 120:
+            body = f" {sign} ".join([first, *rest])
+        else:
+            lines = " \\\\\n".join(f"&{sign} {side}" for side in rest)
+            body = f"\\begin{{aligned}}\n{first} {lines}\n\\end{{aligned}}"
+        return ["", f"$$\n{body}\n$$ (eq-{self.place}-{self.equations})"]
+
+    def document(self, title: str, opening: str, claims: tuple[Any, ...], counts: list[int]) -> str:
+        lines = [f"# {title}", *self.prose(opening)]
+        for claim, count in zip(claims, counts, strict=True):
+            self.place, self.equations = claim.id, 0
+            lines += ["", f"({claim.id})=", f"## {claim.id}", *self.prose(f"**{claim.statement}**")]
+            lines += [
+                "",
+                f"*{_status(claim).capitalize()}. {count} steps repeated by machine.*" if count else f"*{_status(claim)}.*",
+            ]
+            lines += [line for step in claim.steps for line in step.lines(self)]
+        return "\n".join(lines) + "\n"
+
+
+CITED = re.compile(r"\b(TP4b|TP5|TP6|BNLHP|HY|SC|CP|ZWZL|BCP|Ch|CCM|YWG)\b")
+CLAIM = re.compile(r"\[?\b(D\d\.\d+)\b\]?")
+
+
+def linked(text: str) -> str:
+    """Claims and sources, outside of mathematics, as links."""
+    parts = text.split("$")
+    parts[::2] = [CLAIM.sub(r"[\1](#\1)", CITED.sub(r"{cite}`\1`", part)) for part in parts[::2]]
+    return "$".join(parts)
 
 
 def _status(claim: Any) -> str:

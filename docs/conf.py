@@ -1,6 +1,10 @@
 """The site. Built by `make docs`; reads offline, MathJax included."""
 
 import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pybtex.plugin
 from pybtex.style.formatting.plain import Style as Plain
@@ -29,6 +33,8 @@ html_title = "limits"
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+numfig = True
+math_numfig = True
 nb_execution_mode = "off"  # "cache" runs a notebook when its code has changed
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
@@ -67,6 +73,21 @@ def mathematics(app, what, name, obj, options, lines):
     lines[:] = text.split("\n")
 
 
+HERE = Path(__file__).parent
+
+
+def theory(app):
+    """Write a page for every derivation: checked first, as everything they print."""
+    scripts = sorted((HERE.parent / "derivations").glob("d[0-9]*.py"))
+    with ThreadPoolExecutor(2) as two:
+        pages = two.map(
+            lambda s: subprocess.run([sys.executable, s, "--page"], capture_output=True, text=True, check=True), scripts
+        )
+        for script, page in zip(scripts, pages, strict=True):
+            (HERE / "theory" / f"{script.stem}.md").write_text(page.stdout)
+
+
 def setup(app):
     """Connect after napoleon, which runs at the default priority."""
     app.connect("autodoc-process-docstring", mathematics, priority=600)
+    app.connect("builder-inited", theory)

@@ -17,7 +17,7 @@ SCRIPTS = sorted((ROOT / "derivations").glob("d[0-9]*.py"))
 
 sys.path.insert(0, str(ROOT / "derivations"))
 from argument import Claim, Contradiction, Equal, Exact, Let, NonNegative, Numbers, Say, StepError, Theta  # noqa: E402
-from writing import plain  # noqa: E402
+from writing import Page, plain  # noqa: E402
 
 CLAIMS = {claim.id: claim for script in SCRIPTS for claim in import_module(script.stem).CLUSTER.claims}
 ID = re.compile(r"\bD\d+\.\d+\b")
@@ -49,6 +49,19 @@ def test_script_prints_its_argument(script):
     assert latex.isascii()
     assert latex.count("$") % 2 == 0
     assert latex.count("{") == latex.count("}")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_pages_have_anchors_links_and_balanced_mathematics(script):
+    cluster = import_module(script.stem).CLUSTER
+    page = Page().document(cluster.title, cluster.opening, cluster.claims, [1 for _ in cluster.claims])
+    for claim in cluster.claims:
+        assert f"\n({claim.id})=\n## {claim.id}\n" in page
+    labels = re.findall(r"^\$\$ \((eq-[^)]+)\)$", page, re.MULTILINE)
+    assert len(set(labels)) == len(labels) > 0
+    assert page.count("$") % 2 == 0
+    linked_to = set(re.findall(r"\(#(D\d\.\d+)\)", page))
+    assert linked_to <= set(CLAIMS)
 
 
 # Citations
