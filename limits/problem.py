@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from limits.losses import LOSSES, Loss, one_hot
+from limits.markup import table
 from limits.nonlinearity import Nonlinearity, nonlinearity
 from limits.optimizers import INSTEAD, OPTIMIZERS, SGD, Optimizer, refuse_others
 from limits.parametrization import Parametrization, whole_depth
@@ -182,6 +183,18 @@ class Problem:
             f"Problem({self.n_samples} samples{probes}, {self.d_in} inputs, {self.d_out} outputs, {self.loss}, "
             f"{self.steps} steps, {exponents})"
         )
+
+    def _repr_markdown_(self) -> str:
+        probes = "" if self.probes is None else f", {len(self.probes)} probes"
+        batches = "all samples at every step" if self.batches is None else f"{self.steps} batches"
+        rows = [
+            ("network", repr(self.model)),
+            ("exponents", repr(self.parametrization)),
+            ("optimizer", repr(self.optimizer)),
+            ("data", f"{self.n_samples} samples{probes}; {self.d_in} inputs, {self.d_out} outputs; {batches}"),
+            ("loss", self.loss),
+        ]
+        return table(rows, head=("Problem", ""))
 
     def __post_init__(self) -> None:
         for name, kind in (("model", ResNet), ("parametrization", Parametrization)):

@@ -53,6 +53,9 @@ class PhaseDiagram:
         rows = [f"| {name} | ${Condition(pieces).latex()}$ |" for name, pieces in self.regions]
         return "\n".join(["| regime | exponents |", "|---|---|", *rows])
 
+    def _repr_svg_(self) -> str:
+        return picture(self)
+
     def to_json(self) -> dict[str, Any]:
         """The regions and their inequalities, in terms of JSON."""
         regions = [{"name": name, "pieces": [[str(i) for i in p.inequalities] for p in pieces]} for name, pieces in self.regions]
@@ -145,3 +148,30 @@ def _clipped(polygon: list[Corner], form: Affine) -> Iterator[Corner]:
         if v * w < 0:
             t = v / (v - w)
             yield (p[0] + t * (q[0] - p[0]), p[1] + t * (q[1] - p[1]))
+
+
+PLANE: Box = ((Fraction(0), Fraction(3, 2)), (Fraction(-1, 2), Fraction(1)))
+"""What a small picture shows."""
+INKS = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0)
+"""How dark the regions are, in their order: the last ones are lines and a point."""
+
+
+def picture(diagram: PhaseDiagram, size: int = 300) -> str:
+    """The plane as an SVG picture in shades of the text's colour; hovering over a region tells its name."""
+    (west, east), (south, north) = ((exact(v, "side") for v in side) for side in PLANE)
+
+    def place(corner: Corner) -> str:
+        alpha, gamma = corner
+        return f"{float((alpha - west) / (east - west)) * size:.1f},{float((north - gamma) / (north - south)) * size:.1f}"
+
+    def shape(name: str, piece: Polyhedron, ink: float) -> str:
+        found = corners(piece, PLANE)
+        points = " ".join(map(place, found if len(found) > 1 else 2 * found))
+        width = 0 if len(found) > 2 else 5  # lines and points are drawn by their outline
+        style = f'fill="currentColor" stroke="currentColor" stroke-width="{width}" stroke-linecap="round" opacity="{ink}"'
+        return f'<polygon points="{points}" {style}><title>{name}</title></polygon>'
+
+    label = f"phase diagram, {diagram.block_depth} layers in a block: alpha to the right, gamma up"
+    shapes = [shape(name, p, ink) for (name, pieces), ink in zip(diagram.regions, INKS, strict=True) for p in pieces]
+    frame = f'role="img" aria-label="{label}" width="{size}" height="{size}"'
+    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {frame}>', *shapes, "</svg>"])
