@@ -12,12 +12,13 @@ import numpy as np
 
 import limits
 from limits.losses import accuracy
+from limits.markup import curve, html_table
 from limits.nonlinearity import Nonlinearity, nonlinearity
 from limits.optimizers import OPTIMIZERS
 from limits.parametrization import Parametrization
 from limits.problem import Problem, ResNet
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file format; files of this or an older version are read."""
 
 
@@ -56,6 +57,8 @@ class Trajectory:
             direction e at (t, p) to the noise of forward direction b at (s, q); shape (2, K, K, M, M, r, d_out), or None. At
             finitely many blocks the noise at q = l/L is that of block l + 1 in [0] and of block l in [1]. Of nonlinear blocks
             it is that of samples, shape (2, K, K, M, M, S, S): of x_(t,i)(p) to the noise of delta_(s,j) at q, and vice versa.
+        feature_kernel_error, gradient_kernel_error, two_depth_kernel_error: standard errors of the kernels, of their shapes, where
+            they are means over samples of neurons (`recurse`); None elsewhere.
         samples: outputs of every seed, shape (seeds, T + 1, P + R, d_out), NaN from where a seed diverged; `simulate` only.
         diverged: for every seed the evaluation at which it diverged, or -1.
         meta: rung, sizes, version, wall time in seconds.
@@ -76,6 +79,9 @@ class Trajectory:
     gradient_kernel: np.ndarray | None = None
     two_depth_kernel: np.ndarray | None = None
     response: np.ndarray | None = None
+    feature_kernel_error: np.ndarray | None = None
+    gradient_kernel_error: np.ndarray | None = None
+    two_depth_kernel_error: np.ndarray | None = None
     samples: np.ndarray | None = None
     diverged: np.ndarray = field(default_factory=lambda: np.full(1, -1))
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -85,6 +91,19 @@ class Trajectory:
         name = f"{self.meta.get('rung', '?')}{', ' + size if size else ''}"
         last = f"loss {self.losses[0]:.6g} -> {self.losses[-1]:.6g}"
         return f"Trajectory({name}, {len(self.losses) - 1} steps, {last}{', partial' if self.meta.get('partial') else ''})"
+
+    def _repr_html_(self) -> str:
+        kernels = [f.name for f in fields(self) if f.name.endswith("kernel") and getattr(self, f.name) is not None]
+        largest = float(np.max(np.abs(self.error), initial=0.0))
+        rows = [
+            *((k, v) for k, v in self.meta.items() if k in ("rung", "width", "blocks", "seeds", "partial") and v is not None),
+            ("steps", len(self.losses) - 1),
+            ("loss", f"{self.losses[0]:.6g} → {self.losses[-1]:.6g}"),
+            *([] if self.accuracy is None else [("accuracy", f"{self.accuracy[0]:.3f} → {self.accuracy[-1]:.3f}")]),
+            ("error of outputs", "exact" if largest == 0 else f"at most {largest:.1e}"),
+            ("kernels", ", ".join(f"{k} {getattr(self, k).shape}" for k in kernels) or "none recorded"),
+        ]
+        return html_table(rows) + curve(self.losses.tolist(), "loss over training")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything to one `.npz` file without pickle, atomically; `load` reads it back.
@@ -180,6 +199,9 @@ _DIMENSIONS = {
     "feature_kernel": _PAIR + _SAMPLES,
     "gradient_kernel": _PAIR + _SAMPLES,
     "two_depth_kernel": (*_PAIR, "position_2", *_SAMPLES),
+    "feature_kernel_error": _PAIR + _SAMPLES,
+    "gradient_kernel_error": _PAIR + _SAMPLES,
+    "two_depth_kernel_error": (*_PAIR, "position_2", *_SAMPLES),
     "response": ("pass", *_PAIR, "position_2", "direction", "output"),
     "samples": ("seed", "step", "sample", "output"),
     "diverged": ("seed",),
