@@ -11,6 +11,8 @@ Exact = int | str | float | Rational
 """What an exponent may be written as; stored as `Fraction`."""
 
 LARGEST_DENOMINATOR = 64
+LARGEST_POWER = 300
+"""Of ten, that double precision holds."""
 DEEPEST = 12
 """Layers of a block; its expansion in `limits.regimes` has 2^k terms."""
 
@@ -125,6 +127,20 @@ class Parametrization:
             several = "1 exponent" if len(value) == 1 else f"{len(value)} exponents"
             raise ValueError(f"{name} has {several}, but a block of depth {block_depth} has {has}: give {give}")
         return value
+
+    def refuse_overflow(self, blocks: int, block_depth: int) -> None:
+        """Raise a sentence if powers of so many blocks, and their squares, leave the range of numbers.
+
+        >>> Parametrization(-300, 0).refuse_overflow(64, 1)
+        Traceback (most recent call last):
+        ValueError: powers of 64 blocks with the exponents of Parametrization(alpha=-300, gamma=0) leave the range of numbers: ...
+        """
+        alpha, gammas, betas = self.layers(block_depth)
+        if 2 * sum(abs(e) for e in (alpha, *gammas, *betas)) * log10(blocks) > LARGEST_POWER:
+            raise ValueError(
+                f"powers of {blocks} blocks with the exponents of {self!r} leave the range of numbers: take exponents nearer "
+                "to 0, or fewer blocks; classify takes any"
+            )
 
     def single(self) -> tuple[Fraction, Fraction, Fraction]:
         """(alpha, gamma, initial) of a block with one layer.

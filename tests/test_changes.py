@@ -89,13 +89,14 @@ class Net:
         before, after = self.features(self.W, self.U), self.features(trained, U)
         rms = lambda z: float((z**2).mean() ** 0.5)  # noqa: E731
         f0, fT = before[-1] @ self.V / self.n, after[-1] @ V / self.n
-        first, rest, updates = [], [], []
+        first, rest, updates, branches = [], [], [], []
         for l in range(self.L):
             start, delta = tuple(self.W[l]), tuple(b - a for a, b in zip(self.W[l], trained[l], strict=True))
             value, along = t.autograd.functional.jvp(lambda *w, l=l: self.branch(w, after[l])[0], start, delta)
             end, reads = self.branch(trained[l], after[l])
             first.append(along)
             rest.append(end - value - along)
+            branches.append(value)
             updates.append([y @ d.T for y, d in zip(reads, delta, strict=True)])
         z = t.stack(after) - t.stack(before)
         upper = z[(self.L + 1) // 2 :]
@@ -109,6 +110,11 @@ class Net:
             "first": rms(t.stack(first)),
             "rest": rms(t.stack(rest)),
             "increments": [rms(upper[m:] - upper[:-m]) for m in spans],
+            "scales": [rms(before[-1]), rms(f0), rms(t.stack(branches))],
+            "moved": [
+                rms(t.stack([b[i] - a[i] for a, b in zip(self.W, trained, strict=True)])) / rms(t.stack([w[i] for w in self.W]))
+                for i in range(self.model.block_depth)
+            ],
         }
 
 

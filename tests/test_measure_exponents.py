@@ -185,14 +185,89 @@ def test_networks_that_leave_their_range_are_unresolved():
     assert found.verdict == "unresolved"
     assert found["features"].verdict == "unresolved"
     assert np.isnan(found["features"].measured.value)
+    assert found["features"].missing
     json.dumps(found.to_json(), allow_nan=False)
+
+
+def missing(found):
+    return {row.name: row.missing for row in found.rows if row.missing}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_round_off_is_no_exponent(dtype):
+    """Of a faint step what is left of first order is round-off, a straight line whose slope is +1/2 where -1/2 is exact."""
+    lr = {"float64": 1e-8, "float32": 5e-3}[dtype]
+    found = measure_exponents(posed("1/2", "1/2", TANH, SGD(lr, steps=1)), **SMALL, dtype=dtype)
+    assert set(missing(found)) == {"second order"}
+    assert found.verdict == "unresolved"
+    assert missing(found)["second order"].startswith("what changes is lost in round-off at L = 8, 16, 32, 64: take fewer blocks")
+    assert np.isnan(found["second order"].measured.value)
+    assert found["features"].verdict == found["update of layer 1"].verdict == "pass", "what is larger is measured all the same"
+
+
+def test_weights_that_do_not_move_are_no_exponent():
+    """Steps below the spacing of numbers move some weights by one unit in the last place, and most by none."""
+    found = measure_exponents(posed("1/2", "1/2", TANH, SGD(1e-15, steps=1)), **SMALL)
+    assert set(missing(found)) == {"features", "outputs", "update of layer 1", "second order", "diversity"}
+    assert found["initial growth"].verdict == "pass"
+
+
+@pytest.mark.parametrize("exponents", [(30, "1/2"), ("1/2", 30), (-30, 0), ("1/2", "1/2", 30)])
+def test_exponents_that_no_networks_show(exponents):
+    found = measure_exponents(posed(*exponents[:2], TANH, initial=(*exponents, 0)[2]), width=8, blocks=(8, 16, 32), seeds=3)
+    assert missing(found)
+    assert all(np.isfinite(row.measured.value) != bool(row.missing) for row in found.rows)
+    assert found.verdict == "unresolved"
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_training_that_replaces_the_weights_is_no_exponent():
+    found = measure_exponents(posed("1/2", "1/2", TANH, SGD(1e30, steps=1)), width=8, blocks=(8, 16, 32), seeds=3)
+    said = missing(found)
+    assert said["features"].startswith(
+        "training changes weights to more than 10 times themselves at L = 8, 16, 32: take a smaller"
+    )
+    assert "features  " in found.table()
+    assert f"unresolved  unresolved: {said['features']}" in found.table()
+    assert "features unknown (exact 0)" in repr(found)
+    assert "initial growth" not in said, "it is known before training"
+
+
+def test_kappa_says_what_it_needs():
+    shallow = measure_exponents(posed(1, 0), width=8, blocks=(4, 8, 16), seeds=3)
+    assert missing(shallow) == {"diversity": "kappa needs two numbers of blocks from 16 on: add larger ones"}
+    odd = measure_exponents(posed(1, 0), width=8, blocks=(16, 24, 36), seeds=3)
+    assert missing(odd) == {
+        "diversity": "kappa needs 3 distances in depth that all sizes share: take powers of two times one number of blocks"
+    }
+    assert not missing(measure_exponents(posed(1, 0), width=8, blocks=(20, 40, 80), seeds=3))
+
+
+def test_distances_are_those_that_all_sizes_reach():
+    def shared(*sizes):
+        return slopes.shared_epsilons(np.array(sizes, float), [2 ** np.arange(int(np.log2(L)) - 1) for L in sizes]).tolist()
+
+    assert shared(16, 32) == [1 / 4, 1 / 8, 1 / 16]
+    assert shared(64, 128, 256) == [1 / 4, 1 / 8, 1 / 16, 1 / 32], "two blocks of 64, since one tells little"
+    assert shared(20, 40, 80) == [1 / 5, 1 / 10, 1 / 20]
+    assert shared(16, 24, 36) == [1 / 8, 1 / 16], "24 blocks reach 4/24 only"
+
+
+def test_where_nothing_is_exact_the_conclusion_says_so():
+    found = measure_exponents(posed("1/4", "3/4", TANH), width=8, blocks=(8, 16, 32), seeds=3)
+    assert found.conclusion == "UNRESOLVED: there is no exact exponent to compare with"
 
 
 @pytest.mark.parametrize(
     ("problem", "arguments", "words"),
     [
         (posed(1, 0), {"blocks": (8,)}, "at least two numbers of blocks"),
-        (posed(1, 0), {"blocks": (2, 4, 64)}, "fitted from 8 on"),
+        (posed(1, 0), {"blocks": (2, 4, 64)}, "at least two numbers of blocks from 8 on, where fits begin"),
+        (posed(1, 0), {"blocks": ()}, r"at least two numbers of blocks, got \[\]: write blocks=\(16, 32, 64\)"),
+        (posed(-300, 0), {}, "powers of 8 blocks with the exponents of .* leave the range of numbers"),
+        (posed(1, 0), {"width": 7}, "width must be at least 8, for narrower networks"),
+        (posed(1, 0), {"dtype": "bfloat16", "backend": "torch"}, "dtype must be float64 or float32, for changes are differences"),
+        (Problem(TANH, Parametrization(1, 0), DESCENT, 0 * X, Y), {}, "inputs must not all be zero"),
         (posed(1, 0), {"seeds": 2}, "seeds must be at least 3"),
         (posed(1, 0), {"tolerance": 0.0}, "tolerance must be finite and > 0"),
         (posed(1, 0), {"error_rate": 0.0}, "error_rate must be between 0 and 1"),

@@ -52,7 +52,7 @@ def test_lines_are_those_of_the_rows(check):
         lines = {line.get_label(): line for line in axes.get_lines()}
         fit = [line for label, line in lines.items() if label.startswith("measured")]
         if not fit:
-            assert len(row.sizes) < 2
+            assert axes.texts[0].get_text().replace("\n", " ") == f"unresolved: {row.missing}"
             continue
         x, y = (np.log(v) for v in fit[0].get_data())
         np.testing.assert_allclose((y[1] - y[0]) / (x[1] - x[0]), row.measured.value, rtol=1e-9, atol=1e-9)
@@ -64,9 +64,24 @@ def test_lines_are_those_of_the_rows(check):
 def test_verdicts_are_all_there(check):
     made, axes = figure()
     plots.exponent_verdicts(axes, check)
-    wanted = [row.name for row in check.rows if row.exact is not None and np.isfinite(row.measured.value)]
+    wanted = [row.name for row in check.rows if row.exact is not None]
+    unmeasured = [row for row in check.rows if row.exact is not None and row.missing]
+    assert [text.get_text() for text in axes.texts] == ["not measured"] * len(unmeasured)
     assert [label.get_text().splitlines()[0] for label in axes.get_yticklabels()][::-1] == wanted
     made.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("lr", "blocks"), [(1e-300, (8, 16, 32)), (1e30, (8, 16, 32)), (0.1, (4, 8, 16))], ids=["faint", "loud", "shallow"]
+)
+def test_what_was_not_measured_is_not_drawn(lr, blocks, tmp_path):
+    problem = Problem(ResNet("tanh"), Parametrization("1/2", "1/2"), SGD(lr, steps=1), X, Y)
+    check = measure_exponents(problem, width=8, blocks=blocks, seeds=3)
+    picture = plots.exponent_check(check)
+    picture.savefig(tmp_path / "check.png", dpi=40)
+    shown = [axes for axes in picture.axes if axes.axison and axes.get_title()]
+    assert len(shown) == 1 + sum(not row.missing for row in check.rows)
+    assert not any("nan" in axes.get_title() for axes in picture.axes)
 
 
 def test_a_row_that_is_not_there_gets_a_sentence(check):

@@ -29,6 +29,7 @@ class Row:
         fitted: which of the sizes entered the fit.
         margin: half of the interval that holds for all rows together, at the error rate of the check.
         tolerance: of the check.
+        missing: why there is no estimate; empty where there is one.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Row:
     fitted: np.ndarray
     margin: float
     tolerance: float
+    missing: str = ""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -70,6 +72,7 @@ class Row:
             "exact": exact,
             "because": self.because,
             "verdict": self.verdict,
+            "missing": self.missing or None,
             "curve": {key: [_finite(v) for v in value] for key, value in curve.items()} | {"fitted": self.fitted.tolist()},
         }
 
@@ -120,7 +123,8 @@ class ExponentCheck:
         return found[name]
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{row.name} {row.measured.value:.2f} (exact {row.exact})" for row in self.rows if row.verdict)
+        judged = [(row, "unknown" if row.missing else f"{row.measured.value:.2f}") for row in self.rows if row.verdict]
+        counts = ", ".join(f"{row.name} {value} (exact {row.exact})" for row, value in judged)
         return f"ExponentCheck({self.verdict}: {counts})"
 
     def table(self) -> str:
@@ -137,8 +141,11 @@ class ExponentCheck:
         judged = [row for row in self.rows if row.exact is not None]
         said = {name: [row.name for row in judged if row.verdict == name] for name in ("fail", "unresolved")}
         names = "; ".join(f"{name}: {', '.join(rows)}" for name, rows in said.items() if rows)
+        if not judged:
+            return f"{self.verdict.upper()}: there is no exact exponent to compare with"
+        within = "within" if self.passed else "to be within"
         return (
-            f"{self.verdict.upper()}{f' ({names})' if names else ''}: {len(judged)} exponents within {self.tolerance:g}, "
+            f"{self.verdict.upper()}{f' ({names})' if names else ''}: {len(judged)} exponents {within} {self.tolerance:g}, "
             f"a true one fails with probability at most {self.error_rate:g} in all"
         )
 
@@ -162,6 +169,8 @@ class ExponentCheck:
 def _cells(row: Row) -> tuple[str, ...]:
     low, high = row.interval
     exact = "-" if row.exact is None else str(row.exact)
+    if row.missing:
+        return row.name, "-", "-", exact, row.verdict or "-", f"unresolved: {row.missing}"
     return row.name, f"{row.measured.value:+.3f}", f"[{low:+.3f}, {high:+.3f}]", exact, row.verdict or "-", row.because
 
 

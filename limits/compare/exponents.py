@@ -3,33 +3,29 @@ r"""Measured exponents in the number of blocks beside the exact ones: a coordina
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from limits.compare import slopes
+from limits.compare import resolution
 from limits.compare.check import ExponentCheck, Row
-from limits.compare.expected import DIVERSITY, FEATURES, GROWTH, OUTPUTS, SHARE, Sizes, expected
-from limits.compare.slopes import FEWEST_SEEDS, Estimate
+from limits.compare.expected import DIVERSITY, Expected, Sizes, expected
+from limits.compare.fits import Fit, curves, first_fitted, fitted_diversity, fitted_slope, increments_of, mean_log
+from limits.compare.resolution import LARGEST_GROWTH
+from limits.compare.slopes import FEWEST_SEEDS
 from limits.finite.changes import measure_changes
 from limits.optimizers import SGD
 from limits.problem import Problem
 from limits.sweeps import Job, run
-from limits.validation import expect, number, share, whole
+from limits.validation import Progress, expect, number, share, whole
 
 BLOCKS = (8, 16, 32, 64, 128, 256)
-WINDOW = 8
-"""How many times fewer blocks than the largest the smallest network has that enters a fit."""
 GENTLE = 1e-3
 """Share of the learning rate, beside the growth, at which networks that explode make their one step."""
-LARGEST_GROWTH = 1e16
-"""Of squared features: beyond it a change cannot be told from round-off."""
-SHALLOWEST = 16
-"""Blocks below which increments over depth say nothing about small distances."""
-STEADY = 1 / 8
-"""Logarithm of the growth of squared features, in widths, beyond which networks of that width scatter too much about it."""
+NARROWEST = 8
+"""Neurons below which networks are too far from wide ones to scale like them."""
+DTYPES = ("float64", "float32")
 
 
 def measure_exponents(
@@ -49,7 +45,7 @@ def measure_exponents(
     folder: str | Path | None = None,
     executor: Executor | None = None,
     workers: int | None = None,
-    progress: Any = None,
+    progress: Progress | None = None,
 ) -> ExponentCheck:
     r"""Train networks of more and more blocks, and fit the exponents of what grows and of what training changes.
 
@@ -75,11 +71,13 @@ def measure_exponents(
     explode, at a learning rate so small that the step is linear in it, and on targets so large that initial outputs are nothing
     beside them.
     A fit takes the sizes from an eighth of the largest on: the leading corrections, of relative order 1/L, are dropped with the
-    small sizes and not fitted.
+    small sizes and not fitted. A row that fewer than two sizes tell, because round-off hides it or numbers left their range, has
+    no estimate but says why.
 
     Args:
         problem: what is trained, by any optimizer without weight decay; keep the learning rate so small that training is smooth.
-        width, block_width, seed, backend, device, dtype: as in `simulate`.
+        width, block_width, seed, backend, device: as in `simulate`; width at least 8.
+        dtype: "float64", or "float32", in which few changes are seen beside round-off.
         blocks: numbers of blocks L, at least two; for the diversity, powers of two times one number.
         seeds: networks of every size, at least three: the sampling unit.
         fit_from: the smallest number of blocks that enters the fits.
@@ -104,16 +102,18 @@ def measure_exponents(
     """
     expect(problem, Problem, "problem")
     sizes = _sizes(blocks, fit_from)
-    _refuse(problem, seeds, block_width)
+    problem.parametrization.refuse_overflow(sizes[-1], problem.model.block_depth)
+    _refuse(problem, width, seeds, block_width, dtype)
     judge = {"tolerance": number(tolerance, "tolerance", open_low=True), "error_rate": _rate(error_rate)}
     networks = {"width": whole(width, "width"), "seeds": whole(seeds, "seeds"), "seed": seed, "block_width": block_width}
     posed = {L: _posed(problem, L) for L in sizes}
     options = networks | {"backend": backend, "device": device, "dtype": dtype}
     jobs = [Job(measure_changes, options | {"problem": posed[L], "blocks": L}) for L in sizes]
     results = run(jobs, folder=folder, executor=executor, workers=workers, progress=progress)
-    found = {L: _scaled(problem, L, answer) for L, answer in zip(sizes, results, strict=True)}
+    raw = dict(zip(sizes, results, strict=True))
+    found = {L: _scaled(problem, L, answer) for L, answer in raw.items()}
     meta = networks | {"fit_from": fit_from, "steps": Sizes.of(problem).steps, "backend": backend, "dtype": dtype}
-    return _check(problem, found, judge, meta)
+    return _check(problem, found, resolution.reasons(problem, raw, int(width), dtype), judge, meta)
 
 
 def _sizes(blocks: Any, fit_from: int | None) -> tuple[int, ...]:
@@ -121,18 +121,18 @@ def _sizes(blocks: Any, fit_from: int | None) -> tuple[int, ...]:
     if isinstance(blocks, str) or not isinstance(blocks, Iterable):
         raise TypeError(f"blocks must be several whole numbers, got {blocks!r}: write blocks=(16, 32, 64)")
     sizes = tuple(sorted({whole(L, "blocks") for L in blocks}))
-    first = _first(sizes, None if fit_from is None else whole(fit_from, "fit_from"))
+    if len(sizes) < 2:
+        raise ValueError(f"an exponent needs at least two numbers of blocks, got {list(sizes)}: write blocks=(16, 32, 64)")
+    first = first_fitted(sizes, None if fit_from is None else whole(fit_from, "fit_from"))
     if sum(first <= L for L in sizes) < 2:
-        raise ValueError(f"an exponent needs at least two numbers of blocks, got {list(sizes)}, fitted from {first:g} on")
+        raise ValueError(
+            f"an exponent needs at least two numbers of blocks from {first:g} on, where fits begin, got {list(sizes)}: add "
+            "larger ones, or set fit_from"
+        )
     return sizes
 
 
-def _first(sizes: Any, fit_from: int | None) -> float:
-    """The smallest of the sizes that a fit takes."""
-    return max(sizes, default=0) / WINDOW if fit_from is None else fit_from
-
-
-def _refuse(problem: Problem, seeds: int, block_width: int | None) -> None:
+def _refuse(problem: Problem, width: int, seeds: int, block_width: int | None, dtype: str) -> None:
     """What can be known to be wrong before anything runs."""
     problem.parametrization.layers(problem.model.block_depth)
     if problem.optimizer.weight_decay:
@@ -143,8 +143,16 @@ def _refuse(problem: Problem, seeds: int, block_width: int | None) -> None:
         raise ValueError("exponents of training need at least one step at a learning rate above zero")
     if whole(seeds, "seeds") < FEWEST_SEEDS:
         raise ValueError(f"seeds must be at least {FEWEST_SEEDS}, whose scatter tells the error, got {seeds}")
+    if whole(width, "width") < NARROWEST:
+        raise ValueError(f"width must be at least {NARROWEST}, for narrower networks scale unlike wide ones, got {width}")
     if block_width is not None:
         whole(block_width, "block_width")
+    if not np.any(problem.inputs):
+        raise ValueError("inputs must not all be zero, for features that are zero neither grow nor learn")
+    if dtype not in DTYPES:
+        raise ValueError(
+            f"dtype must be {' or '.join(DTYPES)}, for changes are differences of nearly equal numbers, got {dtype!r}"
+        )
 
 
 def _rate(error_rate: float) -> float:
@@ -167,12 +175,16 @@ def _posed(problem: Problem, blocks: int) -> Problem:
 
 
 def _growth(problem: Problem, blocks: int) -> float:
-    """The logarithm of what squared features of linear blocks grow by, where initial features explode; else 0."""
+    """The logarithm of what squared features of linear blocks grow by, where initial features explode; else 0.
+
+    No more than is needed where it is too much to measure anything.
+    """
     e, a = float(Sizes.of(problem).initial), problem.model.multiplier
     if e <= 0:
         return 0.0
-    each = np.log1p(a**2 * blocks ** (2 * e - 1)) if problem.model.centred else 2 * np.log1p(a * blocks ** (e - 1))
-    return blocks * float(each)
+    power, factor = (2 * e - 1, 1) if problem.model.centred else (e - 1, 2)
+    each = np.logaddexp(0.0, 2 / factor * np.log(a) + power * np.log(blocks))
+    return min(blocks * factor * float(each), 2 * float(np.log(LARGEST_GROWTH)))
 
 
 def _loudness(problem: Problem, blocks: int) -> float:
@@ -189,81 +201,32 @@ def _gentleness(problem: Problem, blocks: int) -> float:
 
 def _scaled(problem: Problem, blocks: int, found: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """What a job found, with changes per unit of the learning rate that was asked for."""
-    powers = {"initial": 0, "error": 0, "spans": 0, "rest": 2}
+    powers = {"initial": 0, "error": 0, "spans": 0, "scales": 0, "rest": 2}
     return {name: np.asarray(value) / _gentleness(problem, blocks) ** powers.get(name, 1) for name, value in found.items()}
 
 
 def _check(
-    problem: Problem, found: Mapping[int, dict[str, np.ndarray]], judge: Mapping[str, float], meta: Mapping[str, Any]
+    problem: Problem,
+    found: Mapping[int, dict[str, np.ndarray]],
+    reasons: Mapping[str, list[str]],
+    judge: Mapping[str, float],
+    meta: Mapping[str, Any],
 ) -> ExponentCheck:
     """Fit what was found, and judge it."""
     wanted = expected(problem)
     judged = sum(row.exact is not None for row in wanted.values())
     confidence = 1 - judge["error_rate"] / max(judged, 1)
-    fits = {name: _fit(found, logs, meta["fit_from"]) for name, logs in curves(problem, found, meta["width"]).items()}
-    moved = {L: (each["spans"], each["increments"] / each["features"][:, None]) for L, each in found.items()}
-    fits[DIVERSITY] = _diversity(problem, moved, meta["fit_from"])
-    rows = [
-        Row(name, fit[0], wanted[name].exact, wanted[name].because, *fit[1:], fit[0].half_width(confidence), judge["tolerance"])
-        for name, fit in fits.items()
-    ]
-    increments = {L: mean_log(m / L, np.log(values.T)) for L, (m, values) in moved.items()}
-    return ExponentCheck(problem, tuple(found), tuple(rows), judge["tolerance"], judge["error_rate"], increments, meta)
+    fits = {name: fitted_slope(found, logs, reasons[name], meta["fit_from"]) for name, logs in curves(problem, found).items()}
+    moved = increments_of(found, reasons[DIVERSITY])
+    fits[DIVERSITY] = fitted_diversity(problem, tuple(found), moved, reasons[DIVERSITY], meta["fit_from"])
+    rows = tuple(_row(name, fit, wanted[name], confidence, judge["tolerance"]) for name, fit in fits.items())
+    increments = {L: mean_log(m / L, values.T) for L, (m, values) in moved.items()}
+    return ExponentCheck(problem, tuple(found), rows, judge["tolerance"], judge["error_rate"], increments, meta)
 
 
-Fit = tuple[Estimate, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""An estimate; sizes, mean logarithms and their errors; and which of them were fitted."""
-
-
-def _fit(found: Mapping[int, Any], logs: np.ndarray, fit_from: int | None) -> Fit:
-    """The slope of curves, logarithms of shape (sizes, seeds), over those sizes that are finite and not too small."""
-    finite = np.all(np.isfinite(logs), axis=1)
-    sizes, logs = np.array(list(found), float)[finite], logs[finite]
-    fitted = sizes >= _first(sizes, fit_from)
-    known = np.count_nonzero(fitted) > 1
-    return (slopes.slope(np.log(sizes[fitted]), logs[fitted]) if known else Estimate.unknown(), *mean_log(sizes, logs), fitted)
-
-
-def _diversity(problem: Problem, moved: Mapping[int, tuple[np.ndarray, np.ndarray]], fit_from: int | None) -> Fit:
-    """Kappa, from spans and rms increments over them, (seeds, spans), beside those of the whole depth."""
-    first = max(_first(moved, fit_from), SHALLOWEST)
-    last = np.array([L for L in moved if first <= L][-3:] or [max(moved)])
-    spans, values = ([moved[L][i] for L in last] for i in (0, 1))
-    estimate = slopes.diversity(last.astype(float), spans, [v**2 for v in values], _order(problem))
-    distances, mean, spread = mean_log(spans[-1] / last[-1], np.log(values[-1].T))
-    return estimate, distances, mean, spread, np.isin(distances, slopes.shared_epsilons(float(last[0])))
-
-
-def curves(problem: Problem, found: Mapping[int, Mapping[str, np.ndarray]], width: int) -> dict[str, np.ndarray]:
-    """What is fitted against log L, row by row, shape (sizes, seeds): logarithms, NaN where numbers left their range."""
-    each = {name: np.stack([answer[name] for answer in found.values()]) for name in ("initial", "features", "outputs", "first")}
-    rest, updates, error = (np.stack([answer[name] for answer in found.values()]) for name in ("rest", "updates", "error"))
-    model, growth, descends = problem.model, np.log1p(each["initial"] ** 2), isinstance(problem.optimizer, SGD)
-    powers = (1.0, 0.75, 0.5) if descends else (0.5, 0.25, 0.0)
-    with np.errstate(all="ignore"):
-        unit = np.log(error) if descends else np.zeros_like(error)
-        if model.layer_norm:
-            logs = {GROWTH: np.log(each["initial"])}
-        else:
-            logs = {GROWTH: np.log(growth) / 2 if model.centred else np.log(np.log1p(each["initial"]))}
-        steady = np.mean(growth, axis=1, keepdims=True) < max(1.0, min(STEADY * width, np.log(LARGEST_GROWTH)))
-        others = 1 - 1 / np.array(list(found), float)[:, None]
-        seen = np.where(steady, growth * others, np.nan)
-        moved = ((FEATURES, "features"), (OUTPUTS, "outputs"))
-        logs |= {name: np.log(each[key]) - powers[0] * seen - unit for name, key in moved}
-        for i in range(model.block_depth):
-            logs[f"update of layer {i + 1}"] = np.log(updates[:, :, i]) - powers[1] * seen - unit
-        if SHARE in expected(problem):
-            logs[SHARE] = np.log(rest / each["first"]) - powers[2] * seen - unit
-    return logs
-
-
-def _order(problem: Problem) -> float:
-    """r, where what is left of the noise of initial blocks after L of them is of relative order L^-r; 1 if all of it is."""
-    alpha, _, betas = problem.parametrization.layers(problem.model.block_depth)
-    return float(2 * (alpha + sum(betas)) - 1) if alpha + sum(betas) > Fraction(1, 2) else 1.0
-
-
-def mean_log(sizes: np.ndarray, logs: np.ndarray) -> np.ndarray:
-    """Sizes, means over seeds of logarithms (sizes, seeds), and their standard errors, shape (3, sizes)."""
-    return np.stack([sizes, logs.mean(1), logs.std(1, ddof=1) / logs.shape[1] ** 0.5])
+def _row(name: str, fit: Fit, wanted: Expected, confidence: float, tolerance: float) -> Row:
+    sizes, mean, spread = fit.curve
+    margin = fit.estimate.half_width(confidence)
+    return Row(
+        name, fit.estimate, wanted.exact, wanted.because, sizes, mean, spread, fit.fitted, margin, tolerance, fit.missing
+    )  # fmt: skip

@@ -79,7 +79,7 @@ def diversity(sizes: np.ndarray, spans: list[np.ndarray], squares: list[np.ndarr
     Returns:
         NaN where an extrapolated mean square is not positive.
     """
-    epsilons = shared_epsilons(float(sizes[0]))
+    epsilons = shared_epsilons(sizes, spans)
     if len(sizes) < 2 or len(epsilons) < EPSILONS:
         return Estimate.unknown()
     at = np.stack([_at(epsilons, m / L, d) for L, m, d in zip(sizes, spans, squares, strict=True)])
@@ -96,11 +96,16 @@ def diversity(sizes: np.ndarray, spans: list[np.ndarray], squares: list[np.ndarr
     return Estimate.of(seeds * whole - (seeds - 1) * without)
 
 
-def shared_epsilons(blocks: float) -> np.ndarray:
-    """1/4, 1/8, … down to two blocks of the smallest size, or to one where that leaves too few."""
-    halvings = int(np.floor(np.log2(blocks)))
-    fewest = 2 if halvings - 2 >= EPSILONS else 1
-    return 2.0 ** -np.arange(2, max(2, halvings - fewest + 2))
+def shared_epsilons(sizes: np.ndarray, spans: list[np.ndarray]) -> np.ndarray:
+    """Distances of the smallest size that all sizes reach, down to two of its blocks, or to one where that leaves too few.
+
+    >>> shared_epsilons(np.array([16.0, 32.0]), [np.array([1, 2, 4]), np.array([1, 2, 4, 8])])
+    array([0.25  , 0.125 , 0.0625])
+    """
+    reached = [m / L for L, m in zip(sizes, spans, strict=True)]
+    low, high = max(each[0] for each in reached), min(each[-1] for each in reached)
+    found = reached[0][(reached[0] >= low) & (reached[0] <= high)][::-1]
+    return found[:-1] if len(found) > EPSILONS and found[-1] * sizes[0] < 2 else found
 
 
 def _at(wanted: np.ndarray, epsilons: np.ndarray, squares: np.ndarray) -> Any:

@@ -75,6 +75,7 @@ def measure_changes(
     expect(problem, Problem, "problem")
     width, blocks, seeds = whole(width, "width"), whole(blocks, "blocks"), whole(seeds, "seeds")
     seed, inner = whole(seed, "seed", low=0), checked_block_width(problem, width, block_width)
+    problem.parametrization.refuse_overflow(blocks, problem.model.block_depth)
     library = open_library(backend, device, dtype)
     engine = Dense(problem, library, width, blocks, inner)
     spans = 2 ** np.arange(max(1, int(np.log2(max(4, blocks))) - 1))

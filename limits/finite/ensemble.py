@@ -108,6 +108,7 @@ def simulate(
     began = time.perf_counter()
     sizes = {"width": whole(width, "width"), "blocks": whole(blocks, "blocks"), "seeds": whole(seeds, "seeds")}
     whole(seed, "seed", low=0)
+    problem.parametrization.refuse_overflow(blocks, problem.model.block_depth)
     record, report = Record.of(record, problem), reporting(progress)
     inner = checked_block_width(problem, sizes["width"], block_width)
     _refuse(record)

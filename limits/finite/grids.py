@@ -93,6 +93,7 @@ def grid(
     began = time.perf_counter()
     sizes = {"width": whole(width, "width"), "blocks": whole(blocks, "blocks"), "seeds": whole(seeds, "seeds")}
     whole(seed, "seed", low=0)
+    problem.parametrization.refuse_overflow(blocks, problem.model.block_depth)
     report = reporting(progress)
     rates = _numbers(lrs, "lrs", open_low=False)
     factors = _numbers([problem.model.multiplier] if multipliers is None else multipliers, "multipliers", open_low=True)

@@ -6,7 +6,7 @@ import numpy as np
 
 from limits.compare.check import CONFIDENCE, ExponentCheck, Row
 from limits.compare.expected import DIVERSITY, FEATURES, GROWTH, OUTPUTS, SHARE
-from limits.compare.exponents import SHALLOWEST
+from limits.compare.fits import SHALLOWEST
 from limits.plots.style import DEEP, FINITE, WIDE, blank, few, legend, shades
 
 COLOURS = {"pass": WIDE, "fail": FINITE, "unresolved": "#E69F00", "": "0.45"}
@@ -33,8 +33,8 @@ def measured_exponent(axes: Any, check: ExponentCheck, name: str) -> Any:
     row = check[name]
     if name == DIVERSITY:
         return measured_diversity(axes, check)
-    if len(row.sizes) < 2:
-        return blank(axes, _title(row), "numbers left their range: make fewer blocks, or the learning rate smaller")
+    if row.missing:
+        return blank(axes, _title(row), f"unresolved: {row.missing}")
     last, colour = row.curve[-1], COLOURS[row.verdict]
     for part, face in ((row.fitted, colour), (~row.fitted, "white")):
         style = {"fmt": "o", "ms": 5, "color": colour, "mfc": face, "capsize": 2.5, "lw": 1.1, "zorder": 3}
@@ -56,10 +56,10 @@ def measured_diversity(axes: Any, check: ExponentCheck) -> Any:
     Beside the change of the last features; a line per number of blocks from light to dark, with the slope $1-\kappa$ of diverse
     features (1/2) and of redundant ones (1).
     """
-    row, finite = check[DIVERSITY], [L for L, rows in sorted(check.increments.items()) if np.all(np.isfinite(rows))]
-    sizes = few([L for L in finite if L >= SHALLOWEST], 3)
-    if not sizes:
-        return blank(axes, _title(row), f"increments over depth need finite networks of {SHALLOWEST} blocks or more")
+    row = check[DIVERSITY]
+    if row.missing:
+        return blank(axes, _title(row), f"unresolved: {row.missing}")
+    sizes = few([L for L in sorted(check.increments) if L >= SHALLOWEST], 3)
     for L, shade in zip(sizes, shades(len(sizes)), strict=True):
         distance, mean, spread = check.increments[L]
         y, half = np.exp(mean), 1.96 * spread
@@ -79,19 +79,25 @@ def measured_diversity(axes: Any, check: ExponentCheck) -> Any:
 
 
 def exponent_verdicts(axes: Any, check: ExponentCheck) -> Any:
-    """How far measured exponents are from the exact ones: 95 % intervals (thick), those of all together (thin), the tolerance."""
-    rows = [row for row in check.rows if row.exact is not None and np.isfinite(row.measured.value)]
+    """How far measured exponents are from the exact ones: 95 % intervals (thick), those of all together (thin), the tolerance.
+
+    Exponents that were not measured have their line, and no point on it.
+    """
+    rows = [row for row in check.rows if row.exact is not None]
     if not rows:
         return blank(axes, "Measured minus exact", "there is no exact exponent to compare with")
     axes.axvspan(-check.tolerance, check.tolerance, color="0.9", lw=0, zorder=0)
     axes.axvline(0, color=DEEP, lw=1, zorder=1)
     for place, row in enumerate(reversed(rows)):
+        if row.missing:
+            axes.text(0, place, "not measured", ha="center", va="center", fontsize=8, bbox={"fc": "white", "ec": "none"})
+            continue
         off, colour = row.measured.value - float(row.exact or 0), COLOURS[row.verdict]
         axes.plot([off - row.margin, off + row.margin], [place, place], color=colour, lw=1, zorder=2)
         axes.plot([off - _half(row), off + _half(row)], [place, place], color=colour, lw=4, solid_capstyle="butt", zorder=3)
         axes.plot(off, place, "o", color=colour, mec="white", ms=6.5, zorder=4)
     axes.set_yticks(range(len(rows)), [f"{row.name}\n{row.verdict}" for row in reversed(rows)], fontsize=8)
-    reach = max(3 * check.tolerance, *(abs(r.measured.value - float(r.exact or 0)) + r.margin for r in rows if r.margin < 10))
+    reach = max([3 * check.tolerance, *(abs(r.measured.value - float(r.exact or 0)) + r.margin for r in rows if r.margin < 10)])
     axes.set(xlim=(-1.1 * reach, 1.1 * reach), ylim=(-0.6, len(rows) - 0.4), xlabel="measured minus exact exponent")
     axes.set_title(f"{check.verdict}: grey is the tolerance", fontsize=10)
     return axes

@@ -11,8 +11,8 @@ import numpy as np
 
 from limits.sweeps.content import content
 
-FORMAT = 1
-"""Version of the hashes and of the files: results of an older one are not found again."""
+FORMAT = 2
+"""Version of the hashes, of the files and of what jobs of ours return: results of an older one are not found again."""
 SHOWN = 40
 """Letters of an argument in the sentences about a job."""
 
