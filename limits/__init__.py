@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from limits import diversity as diversity
     from limits import lazy as lazy
     from limits import plots as plots
+    from limits import scaling as scaling
     from limits import sweeps as sweeps
     from limits.compare import ladder as ladder
     from limits.cost import estimate as estimate
@@ -74,6 +75,9 @@ if TYPE_CHECKING:
     from limits.regimes import (
         phase_diagram as phase_diagram,
     )
+    from limits.scaling import Scaling as Scaling
+    from limits.scaling import Size as Size
+    from limits.scaling import scale as scale
     from limits.training import DivergedError as DivergedError
     from limits.trajectory import FileFormatError as FileFormatError
     from limits.trajectory import Interrupted as Interrupted
@@ -106,6 +110,8 @@ _HOMES = {
     "Regime": "regimes",
     "ResNet": "problem",
     "SGD": "optimizers",
+    "Scaling": "scaling",
+    "Size": "scaling",
     "ToleranceWarning": "deep",
     "UncentredWarning": "finite",
     "Trajectory": "trajectory",
@@ -122,10 +128,11 @@ _HOMES = {
     "phase_diagram": "regimes",
     "raw_exponents": "parametrization",
     "recurse": "wide",
+    "scale": "scaling",
     "simulate": "finite",
     "solve": "deep",
 }
-_ROOMS = ("compare", "data", "diversity", "lazy", "plots", "sweeps")
+_ROOMS = ("compare", "data", "diversity", "lazy", "plots", "scaling", "sweeps")
 
 __all__ = [
     "COMPLETEP",
@@ -150,7 +157,9 @@ __all__ = [
     "Record",
     "Regime",
     "ResNet",
+    "Scaling",
     "SignSGD",
+    "Size",
     "ToleranceWarning",
     "Trajectory",
     "UncentredWarning",
@@ -168,6 +177,7 @@ __all__ = [
     "phase_diagram",
     "raw_exponents",
     "recurse",
+    "scale",
     "simulate",
     "solve",
 ]

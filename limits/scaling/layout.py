@@ -1,0 +1,66 @@
+"""A table of ratios as text, Markdown and LaTeX."""
+
+from typing import TYPE_CHECKING
+
+from limits.scaling.cell import Cell
+from limits.scaling.row import COLUMNS
+
+if TYPE_CHECKING:
+    from limits.scaling.scaling import Scaling
+
+HEADS = {"multiplier": "multiplier", "init_std": "init std", "lr": "lr", "weight_decay": "weight decay", "eps": "eps"}
+
+
+def _shown(cell: Cell | None) -> str:
+    if cell is None:
+        return "-"
+    return "1" if not cell.powers else f"{float(cell):.4g} = {cell.formula}"
+
+
+def table(scaling: "Scaling") -> list[list[str]]:
+    """Head and rows, without columns that nothing has."""
+    kept = [c for c in COLUMNS if any(getattr(r, c) is not None for r in scaling)]
+    head = ["", *(HEADS[c] for c in kept)]
+    branch = ["residual branch", _shown(scaling.branch), *("-" for _ in kept[1:])]
+    return [head, branch, *([r.role, *(_shown(getattr(r, c)) for c in kept)] for r in scaling)]
+
+
+def title(scaling: "Scaling") -> str:
+    """What was asked."""
+    p = scaling.parametrization
+    return (
+        f"{scaling.optimizer}, from {scaling.base} to {scaling.target}; alpha = {p.alpha}, gamma = {p.gamma}, "
+        f"k = {scaling.block_depth}: {scaling.regime.name}"
+    )
+
+
+def text(scaling: "Scaling") -> str:
+    """Aligned columns, then the notes."""
+    rows = table(scaling)
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(f"{entry:<{w}}" for entry, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    return "\n".join([title(scaling), *lines, *(f"- {note}" for note in scaling.notes)])
+
+
+def markdown(scaling: "Scaling") -> str:
+    """A Markdown table with formulas, then the notes."""
+    head, *rows = table(scaling)
+    lines = [title(scaling), "", _bar(head), _bar(["---"] * len(head)), *(_bar(r) for r in rows)]
+    return "\n".join([*lines, "", *(f"- {note}" for note in scaling.notes)])
+
+
+def _bar(entries: list[str]) -> str:
+    return "| " + " | ".join(entries) + " |"
+
+
+def latex(scaling: "Scaling") -> str:
+    r"""A `tabular` with the formulas; needs no package."""
+    kept = [c for c in COLUMNS if any(getattr(r, c) is not None for r in scaling)]
+    head = " & ".join(["", *(HEADS[c] for c in kept)]) + r" \\ \hline"
+    branch = " & ".join(["residual branch", f"${scaling.branch.latex()}$", *("" for _ in kept[1:])]) + r" \\"
+    lines = [" & ".join([r.role, *(_formula(getattr(r, c)) for c in kept)]) + r" \\" for r in scaling]
+    return "\n".join([rf"\begin{{tabular}}{{l{'l' * len(kept)}}}", head, branch, *lines, r"\end{tabular}"])
+
+
+def _formula(cell: Cell | None) -> str:
+    return "" if cell is None else f"${cell.latex()}$"
