@@ -57,8 +57,8 @@ class Trajectory:
             direction e at (t, p) to the noise of forward direction b at (s, q); shape (2, K, K, M, M, r, d_out), or None. At
             finitely many blocks the noise at q = l/L is that of block l + 1 in [0] and of block l in [1]. Of nonlinear blocks
             it is that of samples, shape (2, K, K, M, M, S, S): of x_(t,i)(p) to the noise of delta_(s,j) at q, and vice versa.
-        feature_kernel_error, gradient_kernel_error, two_depth_kernel_error: standard errors of the kernels, of their shapes, where
-            they are means over samples of neurons (`recurse`); None elsewhere.
+        feature_kernel_error, gradient_kernel_error, two_depth_kernel_error: standard errors of the kernels, of their shapes,
+            where they are means over samples of neurons (`recurse`); None elsewhere.
         samples: outputs of every seed, shape (seeds, T + 1, P + R, d_out), NaN from where a seed diverged; `simulate` only.
         diverged: for every seed the evaluation at which it diverged, or -1.
         meta: rung, sizes, version, wall time in seconds.

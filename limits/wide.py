@@ -18,7 +18,7 @@ from limits.kernels import sample_kernels
 from limits.linear import LinearStates
 from limits.memory import require
 from limits.optimizers import INSTEAD, SGD, refuse_others
-from limits.particles import sample
+from limits.particles import open_for_kets, sample
 from limits.problem import Problem, refuse_layer_norm
 from limits.record import Record
 from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, footprint, symmetric
@@ -66,6 +66,9 @@ def recurse(
     particles: int | None = None,
     seed: int = 0,
     record: Record | None = None,
+    backend: str = "numpy",
+    device: str | None = None,
+    dtype: str = "float64",
     progress: Progress | None = None,
 ) -> Trajectory:
     r"""Train a network of infinite width and `blocks` blocks.
@@ -90,16 +93,23 @@ def recurse(
             updates are over pairs of neurons (`Adam` and `SignSGD`).
         seed: of the samples, >= 0.
         record: which kernels to keep; by default the feature kernel at five depths, of eight samples where there are many.
+        backend: what computes samples of neurons, "numpy" or "torch"; what is exact comes from numpy in float64 whatever is
+            asked for here, as `meta` says.
+        device: where torch computes, such as "cuda"; the CPU by default.
+        dtype: of samples of neurons, "float64" or "float32": twice as fast in half the memory, and good to some 1e-6.
         progress: called as progress(done, total) after every step, of samples of neurons after every evaluation.
 
     Returns:
         A `Trajectory` with error 0: exact up to round-off. Where an unstable run explodes, round-off does too: outputs of
-        1e35 keep nine digits, and kernels of such runs fewer. Of samples of neurons, `error` is the standard error.
+        1e35 keep nine digits, and kernels of such runs fewer. Of samples of neurons, `error` is the standard error, and
+        `feature_kernel_error` and its like those of the recorded kernels. They take $O(NTSL)$ memory, some 32 N (T + 1) S L
+        bytes for S samples in float64, one of the eight after another where they do not fit together.
 
     Raises:
         ValueError: `blocks` is no whole number >= 1, the record is too large or asks for the response of what is sampled, or
             there are fewer particles than four times the vectors that a matrix acts on.
-        MemoryError: a sample of neurons does not fit.
+        ImportError: the backend is not installed.
+        MemoryError: one sample of neurons does not fit.
         DivergedError: outputs leave the range of numbers.
 
     Source: TP6, Lemma C.1 and D.3; of samples of neurons, Tensor Programs III and IVb.
@@ -112,8 +122,11 @@ def recurse(
     began, L, report = time.perf_counter(), whole(blocks, "blocks"), reporting(progress)
     record = Record.of(record, problem)
     whole(seed, "seed", low=0)
+    problem.parametrization.refuse_overflow(L, problem.model.block_depth)
+    where = {"backend": backend, "device": device, "dtype": dtype}
     if particles is not None or not closed(problem):
-        return sample(problem, blocks=L, particles=particles, seed=seed, record=record, progress=progress)
+        return sample(problem, blocks=L, particles=particles, seed=seed, record=record, progress=progress, **where)
+    open_for_kets(**where)
     basis = trained_directions(problem)
     alpha, gamma, beta = problem.parametrization.single()
     a2 = problem.model.multiplier**2
@@ -140,7 +153,8 @@ def recurse(
         report(t, problem.steps)
 
     def meta() -> dict[str, Any]:
-        return {"rung": "wide", "blocks": L, "version": limits.__version__, "seconds": time.perf_counter() - began}
+        kind = {"rung": "wide", "blocks": L, "backend": "numpy", "dtype": "float64", "version": limits.__version__}
+        return kind | {"seconds": time.perf_counter() - began}
 
     try:
         outputs, chi = evolve(problem, states, done)

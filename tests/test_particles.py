@@ -13,11 +13,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from limits import COMPLETEP, DEPTH_MUP, Adam, AdamW, Interrupted, Muon, Record, SignSGD, estimate, recurse, simulate, solve
+from limits.library import open_library
 from limits.optimizers import SGD
 from limits.parametrization import Parametrization
 from limits.particles import particle_footprint, sample
-from limits.particles.matrix import InitialMatrix, orthonormal
+from limits.particles.matrix import InitialMatrix
 from limits.particles.noise import Noise
+from limits.particles.space import Space
 from limits.problem import Problem, ResNet
 from limits.semiseparable import BACKWARD, FORWARD
 from limits.training import DivergedError
@@ -38,13 +40,23 @@ def assert_close(actual, desired, digits):
 
 # Kets.
 
+NUMPY = open_library("numpy", None, "float64")
+
+
+def noise_of(rng, neurons, **options):
+    return Noise([rng], neurons, library=NUMPY, **options)
+
+
+def draw(rng, neurons, count, **options):
+    return noise_of(rng, neurons, **options).draw(count)[0]
+
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_noise_is_orthonormal_and_normal(mirrored, exact):
     """Of 600 000 entries moments are those of normal ones, products of three or four rows as independent, within 5 sigma."""
     n, options = 4096, {"mirrored": mirrored, "exact": exact}
-    e = np.array([Noise(np.random.default_rng([2, s]), n, **options).draw(8) for s in range(18)])
+    e = np.array([draw(np.random.default_rng([2, s]), n, 8, **options) for s in range(18)])
     for rows in e:
         assert_allclose(rows @ rows.T / n, np.eye(8), rtol=0, atol=1e-12 if exact else 40 / n)
     effective = e.size / (2 if mirrored else 1)
@@ -57,7 +69,7 @@ def test_noise_is_orthonormal_and_normal(mirrored, exact):
 
 def test_neurons_have_independent_numbers():
     """Sums of squares over 128 of 512 rows vary as they should, within 5 sigma; on a sphere they would by a quarter less."""
-    sums = np.concatenate([(Noise(np.random.default_rng([6, s]), 512).draw(128) ** 2).sum(0) for s in range(60)])
+    sums = np.concatenate([(draw(np.random.default_rng([6, s]), 512, 128) ** 2).sum(0) for s in range(60)])
     assert abs(sums.var() / 256 - 1) < 5 * (2 / len(sums)) ** 0.5 < 0.05
 
 
@@ -72,8 +84,8 @@ def test_features_of_many_blocks_grow_as_they_should():
 
 
 def test_noise_goes_on_when_a_rotation_is_used_up():
-    noise = Noise(np.random.default_rng(0), 64, exact=True)
-    first, second = noise.draw(30), noise.draw(30)
+    noise = noise_of(np.random.default_rng(0), 64, exact=True)
+    first, second = noise.draw(30)[0], noise.draw(30)[0]
     assert np.abs(first @ second.T / 64).max() > 0.01
     assert_allclose(second @ second.T / 64, np.eye(30), rtol=0, atol=1e-12)
 
@@ -82,11 +94,10 @@ def test_noise_goes_on_when_a_rotation_is_used_up():
 def test_a_matrix_and_its_transpose_are_one(ratio):
     r"""$r\langle g, Wx\rangle = \langle W^Tg, x\rangle$ for all kets in any order; W is linear, of size sigma."""
     rng = np.random.default_rng(3)
-    noise = Noise(rng, 1024)
-    matrix = InitialMatrix(noise, {FORWARD: 9, BACKWARD: 9}, 0.7, ratio)
+    matrix = InitialMatrix(Space(NUMPY, 1024), noise_of(rng, 1024), {FORWARD: 12, BACKWARD: 9}, 0.7, ratio)
 
     def image(side, kets):
-        return matrix.coordinates(side, kets) @ matrix.seen[side].made
+        return matrix(side, kets[None])[0][0]
 
     x = [rng.standard_normal((2, 1024))]
     y = [image(FORWARD, x[0])]
@@ -100,16 +111,18 @@ def test_a_matrix_and_its_transpose_are_one(ratio):
     assert_allclose(ratio * g @ y.T, z @ x.T, rtol=0, atol=1e-9)
     assert_allclose(image(FORWARD, x[:1] - 2 * x[5:6]), y[:1] - 2 * y[5:6], rtol=0, atol=1e-9)
     assert_allclose(y[:2] @ y[:2].T, 0.49 * x[:2] @ x[:2].T, rtol=1e-9)
-    assert_array_equal([matrix.seen[side].count for side in (FORWARD, BACKWARD)], [8, 6])
+    assert_array_equal([np.count_nonzero(matrix.seen[side].made[0, :, 0]) for side in (FORWARD, BACKWARD)], [8, 6])
 
 
 def test_what_is_seen_again_is_not_drawn_again():
-    kets = np.random.default_rng(4).standard_normal((3, 256))
-    assert len(orthonormal(np.concatenate([kets, kets[:1] - kets[1:2], 0 * kets[:1]]))) == 3
-    matrix = InitialMatrix(Noise(np.random.default_rng(5), 256), {FORWARD: 3, BACKWARD: 0})
-    matrix.coordinates(FORWARD, kets)
-    assert_allclose(matrix.coordinates(FORWARD, kets[::-1])[:, 0], kets[::-1] @ matrix.seen[FORWARD].known[0] / 256, atol=1e-12)
-    assert matrix.seen[FORWARD].count == 3
+    kets, space = np.random.default_rng(4).standard_normal((1, 3, 256)), Space(NUMPY, 256)
+    again = np.concatenate([kets, kets[:, :1] - kets[:, 1:2], 0 * kets[:, :1]], axis=1)
+    assert_array_equal(np.linalg.norm(space.orthonormal(again)[0], axis=1).round(9), [16, 16, 16, 0, 0])
+    matrix = InitialMatrix(space, noise_of(np.random.default_rng(5), 256), {FORWARD: 8, BACKWARD: 0})
+    first, second = matrix(FORWARD, kets)[0], matrix(FORWARD, again)[0]
+    assert_allclose(second[:, :3], first, rtol=0, atol=1e-12)
+    assert_allclose(second[:, 3:], [[first[0, 0] - first[0, 1], 0 * first[0, 0]]], rtol=0, atol=1e-12)
+    assert not np.any(matrix.seen[FORWARD].made[:, 3:])
 
 
 # Linear blocks.
@@ -120,9 +133,9 @@ def test_linear_blocks_are_exact(problem, alpha, gamma):
     problem, record = at(problem, alpha, gamma), levels(4, *KINDS)
     exact = recurse(problem, blocks=4, record=record)
     sampled = sample(problem, blocks=4, particles=512, record=record, replicas=2)
-    assert_close(sampled.outputs, exact.outputs, 1e-9)
+    assert_close(sampled.outputs, exact.outputs, 1e-12)
     for field in FIELDS:
-        assert_close(getattr(sampled, field), getattr(exact, field), 1e-9)
+        assert_close(getattr(sampled, field), getattr(exact, field), 1e-11)
 
 
 def test_small_initial_weights_are_exact():
@@ -370,17 +383,22 @@ def test_no_steps():
 def test_progress_counts_evaluations_of_replicas():
     seen = []
     recurse(SMALL, blocks=2, particles=256, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(k, 24) for k in range(1, 25)]
+    assert seen == [(k, 24) for k in (8, 16, 24)]
+    seen = []
+    sample(SMALL, blocks=2, particles=256, at_once=3, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(k, 24) for k in (3, 6, 9, 12, 15, 18, 20, 22, 24)]
 
 
-@pytest.mark.parametrize(("stopped", "evaluations", "replicas"), [(2, 2, 1), (13, 3, 4)])
-def test_an_interruption_keeps_what_was_finished(stopped, evaluations, replicas):
+@pytest.mark.parametrize(
+    ("at_once", "stopped", "evaluations", "replicas"), [(1, 2, 2, 1), (1, 13, 3, 4), (3, 6, 2, 3), (3, 9, 3, 3)]
+)
+def test_an_interruption_keeps_what_was_finished(at_once, stopped, evaluations, replicas):
     def stop(done, total):
         if done == stopped:
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted) as caught:
-        recurse(SMALL, blocks=2, particles=256, progress=stop)
+        sample(SMALL, blocks=2, particles=256, at_once=at_once, progress=stop)
     partial = caught.value.partial
     assert len(partial.outputs) == evaluations
     assert (partial.meta["replicas"], partial.meta["partial"]) == (replicas, True)
@@ -411,7 +429,7 @@ def test_what_is_refused_is_said(monkeypatch):
         recurse(CATALOGUE["single"], blocks=2, seed=-1)
     with pytest.raises(ValueError, match="the response is a derivative"):
         recurse(SMALL, blocks=2, record=Record(kinds=("response",)))
-    monkeypatch.setattr("limits.memory.available_memory", lambda: 10**7)
+    monkeypatch.setattr("limits.library.available_memory", lambda: 10**7)
     with pytest.raises(MemoryError, match=r"a sample of 8192 neurons would take .* take fewer particles"):
         recurse(SMALL, blocks=2000)
 

@@ -15,16 +15,15 @@ $\hat W^Tq_b$ is in the span of earlier $p_a$. No covariance is inverted, and no
 Source: Tensor Programs III (Z-hat and Z-dot); TP6, section 4. The orthonormal form is Gaussian conditioning.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from limits.particles.noise import Noise
+from limits.particles.space import Space
 from limits.semiseparable import BACKWARD, FORWARD, Side
 
-Array = np.ndarray
-NEGLIGIBLE = 1e-8
-"""Share of a ket that counts as nothing new."""
+Array = Any
 
 
 def opposite(side: Side) -> Side:
@@ -42,81 +41,103 @@ class Seen:
 
     @property
     def known(self) -> Array:
-        """The kets, shape (count, N)."""
-        return self.basis[: self.count]
+        """The kets, shape (R, count, N)."""
+        return self.basis[:, : self.count, :]
 
     @property
     def made(self) -> Array:
-        """Their images, shape (count, N)."""
-        return self.images[: self.count]
+        """Their images, shape (R, count, N)."""
+        return self.images[:, : self.count, :]
 
     def append(self, kets: Array, images: Array) -> None:
-        """Add orthonormal kets and their images."""
-        at = slice(self.count, self.count + len(kets))
-        self.basis[at], self.images[at] = kets, images
-        self.count = at.stop
+        """Add orthonormal kets, or zero rows in their places, and their images."""
+        end = self.count + kets.shape[1]
+        self.basis[:, self.count : end, :], self.images[:, self.count : end, :] = kets, images
+        self.count = end
 
 
 class InitialMatrix:
     r"""$\hat W$ and its transpose, acting on kets.
 
     Args:
+        space: of the kets.
         noise: gives $e$ and $e'$.
         capacity: how many kets at most it will act on, by side.
         size: $\sigma$.
         ratio: $r$, rows over columns.
         responds: whether $\hat W$ and its transpose are one matrix; if not, the sums above are left out.
 
-    >>> noise = Noise(np.random.default_rng(0), 512)
-    >>> matrix = InitialMatrix(noise, {FORWARD: 2, BACKWARD: 2})
+    >>> import numpy as np
+    >>> from limits.library import open_library
+    >>> library = open_library("numpy", None, "float64")
+    >>> noise = Noise([np.random.default_rng(0)], 512, library=library)
+    >>> matrix = InitialMatrix(Space(library, 512), noise, {FORWARD: 2, BACKWARD: 2})
     >>> x, g = noise.draw(1), noise.draw(1)
-    >>> wx, wg = (matrix.seen[side].made for side in (FORWARD, BACKWARD) if len(matrix.coordinates(side, x + g)))
+    >>> wx, wg = (matrix(side, x + g)[0] for side in (FORWARD, BACKWARD))
     >>> bool(abs(np.mean((x + g) * wg) - np.mean((x + g) * wx)) < 1e-12)  # <x, W^T x> = <x, W x>
     True
     """
 
     def __init__(
-        self, noise: Noise, capacity: dict[Side, int], size: float = 1.0, ratio: float = 1.0, responds: bool = True
+        self,
+        space: Space,
+        noise: Noise,
+        capacity: dict[Side, int],
+        size: float = 1.0,
+        ratio: float = 1.0,
+        responds: bool = True,
     ) -> None:
-        self.noise, self.responds = noise, responds
-        empty = {side: np.empty((2, count, noise.neurons)) for side, count in capacity.items()}
-        self.seen = {side: Seen(basis, images) for side, (basis, images) in empty.items()}
+        self.space, self.responds = space, responds
+        self.seen = {side: Seen(*(space.empty(len(noise.rngs), count) for _ in range(2))) for side, count in capacity.items()}
         self.ratio = {FORWARD: ratio, BACKWARD: 1 / ratio}
         self.size = {FORWARD: size, BACKWARD: size * ratio**0.5}
+        self.begin(noise)
 
-    def coordinates(self, side: Side, kets: Array) -> Array:
-        """Coordinates (S, count) of kets (S, N) in those that the matrix has acted on, after it acts on what is new of them."""
-        seen, known = self.seen[side], self.seen[side].known
-        among_known = kets @ known.T / self.noise.neurons
-        new = orthonormal(kets - among_known @ known, kets)
-        if not len(new):
-            return among_known
-        new = orthonormal(without(new, known))  # Gram-Schmidt, twice
-        seen.append(new, self._images(side, new))
-        return np.concatenate([among_known, kets @ new.T / self.noise.neurons], axis=1)
+    def begin(self, noise: Noise) -> None:
+        """Be another matrix, in the same places."""
+        self.noise = noise
+        for seen in self.seen.values():
+            seen.count = 0
 
-    def _images(self, side: Side, new: Array) -> Array:
-        other = self.seen[opposite(side)]
-        fresh = without(self.noise.draw(len(new)), other.known)
-        images = self.size[side] * orthonormal(fresh)
+    def __call__(
+        self, side: Side, kets: Array, kept: float = 1.0, learned: Callable[[Array], Array | None] = lambda coordinates: None
+    ) -> tuple[Array, Array]:
+        r"""The images of kets (R, S, N), and their coordinates (R, S, count) in what the matrix has acted on, these included.
+
+        Args:
+            side: forward for $\hat W$, backward for its transpose.
+            kets: what it acts on.
+            kept: a factor of the images.
+            learned: from coordinates to what is added, in coordinates of what the other side has acted on, None for nothing;
+                one product makes this and the response.
+        """
+        space, seen, other = self.space, self.seen[side], self.seen[opposite(side)]
+        coordinates, new = self._coordinates(seen, kets)
+        free, along = self._free(side, new, other.known)
         if self.responds:
-            images += (new @ other.made.T / (self.noise.neurons * self.ratio[side])) @ other.known
-        return images
+            along = along + space.inner(new, other.made) / self.ratio[side]
+        added = learned(coordinates)
+        rows = new.shape[1]
+        both = (along if added is None else space.xp.concat([along, added], axis=1)) @ other.known
+        free += both[:, :rows, :]
+        seen.append(new, free)
+        images = (kept * coordinates) @ seen.made
+        if added is not None:
+            images += both[:, rows:, :]
+        return images, coordinates
 
+    def _coordinates(self, seen: Seen, kets: Array) -> tuple[Array, Array]:
+        """Coordinates of kets, and what is new of them: orthonormal, with zero rows where there is nothing."""
+        space, known = self.space, seen.known
+        among = space.inner(kets, known)
+        new = space.orthonormal(kets - among @ known, kets)
+        new = space.polished(space.without(new, known))  # Gram-Schmidt, twice
+        return space.xp.concat([among, space.inner(kets, new)], axis=-1), new
 
-def without(kets: Array, known: Array) -> Array:
-    """Kets without their projections on orthonormal ones."""
-    return kets - (kets @ known.T / kets.shape[1]) @ known
-
-
-def orthonormal(kets: Array, whole: Array | None = None) -> Array:
-    """Gram-Schmidt, in order; what is left of a ket is dropped where it is negligible beside `whole`, the kets by default."""
-    kept, count = np.empty_like(kets), 0
-    least = NEGLIGIBLE * np.sqrt(np.mean((kets if whole is None else whole) ** 2, axis=1))
-    for ket, small in zip(kets, least, strict=True):
-        rest = without(without(ket[None], kept[:count]), kept[:count])
-        norm = np.sqrt(np.mean(rest**2))
-        if not norm <= small:  # what is no number stays, and is said where it reaches the outputs
-            kept[count] = rest[0] / norm
-            count += 1
-    return kept[:count]
+    def _free(self, side: Side, new: Array, known: Array) -> tuple[Array, Array]:
+        """Normal kets of size sigma, orthonormal less their parts among the known ones, and the coordinates of those parts."""
+        space, drawn = self.space, self.noise.draw(new.shape[1])
+        among = space.inner(drawn, known)
+        root = space.inverse_root(space.inner(drawn, drawn) - among @ space.xp.matrix_transpose(among))
+        root = (self.size[side] * space.present(new)) * root
+        return root @ drawn, -root @ among

@@ -11,54 +11,108 @@ all N of them is a vector of length $\sqrt N$, uniform on a sphere: a neuron wit
 $\langle e_a^2, e_b^2\rangle = 1 - 2/N$, which adds up over blocks. A random length of law $\chi_N$ in its place makes the numbers
 of a neuron independent and normal, and $\langle e_a, e_b\rangle = \delta_{ab} + O(1/N)$. Mirrored rows $(e, -e)$ also have no odd
 moments.
+
+Orders, signs and lengths are drawn by numpy, once for N/2 rows; rows are made where the arrays live.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.fft import dct
 
-Array = np.ndarray
+from limits.library import Library
+
+Array = Any
 MIXINGS = 3
 """Random orders and signs of a rotation; after two, fourth moments still know the cosines."""
 
 
+class Cosines:
+    r"""The orthonormal cosine transform of rows of n numbers, of any array library.
+
+    $y_k = \sqrt{(2 - \delta_{k0})/n}\,\sum_j x_j\cos(\pi k(2j + 1)/2n)$ is, with $v = (x_0, x_2, \dots, x_3, x_1)$ and
+    $w_k = e^{-i\pi k/2n}\sum_j v_je^{-2\pi ijk/n}$, $y_k\propto\mathrm{Re}\,w_k$ and $y_{n-k}\propto-\mathrm{Im}\,w_k$.
+
+    Source: Makhoul 1980.
+    """
+
+    def __init__(self, library: Library, size: int) -> None:
+        self.library, self.size = library, size
+        k = np.arange(size // 2 + 1)
+        angle, scale = -0.5 * np.pi * k / size, np.where(k, (2 / size) ** 0.5, size**-0.5)
+        self.real, self.imaginary = library.put(scale * np.cos(angle)), library.put(scale * np.sin(angle))
+
+    def __call__(self, rows: Array) -> Array:
+        """The transform along the last axis."""
+        if self.library.backend == "numpy":
+            return dct(rows, norm="ortho", overwrite_x=True)
+        xp = self.library.xp
+        found = xp.fft.rfft(xp.concat([rows[..., ::2], xp.flip(rows[..., 1::2], axis=-1)], axis=-1))
+        real, imaginary = xp.real(found), xp.imag(found)
+        first = real * self.real - imaginary * self.imaginary
+        last = real * self.imaginary + imaginary * self.real
+        return xp.concat([first, -xp.flip(last[..., 1 : self.size - self.size // 2], axis=-1)], axis=-1)
+
+
 class Noise:
-    """Normal kets, new ones at every call, of one rotation until half of it is used.
+    """Normal kets, new ones at every call, of one rotation until half of it is used; of R independent samples of neurons.
 
     Args:
-        rng: where the rotations come from.
+        rngs: where the rotations come from, one for each sample.
         neurons: N, even.
         mirrored: whether to every neuron there is one with all signs reversed.
         exact: whether only second moments matter, which then are exact.
+        library: whose arrays the kets are.
 
-    >>> e = Noise(np.random.default_rng(0), 512, mirrored=True, exact=True).draw(3)
+    >>> from limits.library import open_library
+    >>> numpy = open_library("numpy", None, "float64")
+    >>> e = Noise([np.random.default_rng(0)], 512, mirrored=True, exact=True, library=numpy).draw(3)[0]
     >>> bool(abs(e @ e.T / 512 - np.eye(3)).max() < 1e-12), bool(abs((e**3).mean(1)).max() < 1e-12)
     (True, True)
     """
 
-    def __init__(self, rng: np.random.Generator, neurons: int, *, mirrored: bool = False, exact: bool = False) -> None:
-        self.rng, self.neurons, self.mirrored, self.exact = rng, neurons, mirrored, exact
+    def __init__(
+        self,
+        rngs: Sequence[np.random.Generator],
+        neurons: int,
+        *,
+        mirrored: bool = False,
+        exact: bool = False,
+        library: Library,
+    ) -> None:
+        self.rngs, self.neurons, self.mirrored, self.exact, self.library = rngs, neurons, mirrored, exact, library
         self.size = neurons // 2 if mirrored else neurons
+        self.cosines = Cosines(library, self.size)
+        self._places = library.whole(np.arange(self.size))
         self._turn()
 
     def _turn(self) -> None:
-        rng, n = self.rng, self.size
-        self._turns = [(rng.permutation(n), rng.choice([-1.0, 1.0], n)) for _ in range(MIXINGS)]
-        self._left = rng.permutation(n)[: n // 2]
-        self._lengths = np.full(n, n**0.5) if self.exact else rng.chisquare(n, n) ** 0.5
+        n, put, replicas = self.size, self.library.put, range(len(self.rngs))
+        drawn = [[(rng.permutation(n), rng.choice([-1.0, 1.0], n)) for _ in range(MIXINGS)] for rng in self.rngs]
+        self._left = np.stack([rng.permutation(n)[: n // 2] for rng in self.rngs], axis=1)
+        lengths = [np.full(n, n**0.5) if self.exact else rng.chisquare(n, n) ** 0.5 for rng in self.rngs]
+        self._lengths = put(np.stack(lengths))
+        self._turns = [
+            (
+                self.library.whole(np.concatenate([n * r + drawn[r][m][0] for r in replicas])),
+                put(np.stack([drawn[r][m][1] for r in replicas])),
+            )
+            for m in range(MIXINGS)
+        ]
 
     def draw(self, count: int) -> Array:
-        """Kets (count, N)."""
+        """Kets (R, count, N)."""
         if count > len(self._left):
             self._turn()
-        chosen, self._left = self._left[:count], self._left[count:]
-        kets = np.zeros((count, self.size))
-        kets[np.arange(count), chosen] = 1.0
-        kets = _cosines(kets)
+        xp, shape = self.library.xp, (count, len(self.rngs), self.size)
+        chosen, self._left = self.library.whole(self._left[:count, :, None]), self._left[count:]
+        kets = self.cosines(xp.astype(chosen == self._places, getattr(xp, self.library.dtype)))
         for order, signs in self._turns:
-            kets = _cosines(kets[:, order] * signs)
+            kets = xp.reshape(xp.take(xp.reshape(kets, (count, -1)), order, axis=1), shape)
+            kets *= signs
+            kets = self.cosines(kets)
         kets *= self._lengths
-        return np.concatenate([kets, -kets], axis=1) if self.mirrored else kets
-
-
-def _cosines(rows: Array) -> Array:
-    return np.asarray(dct(rows, norm="ortho"))
+        if self.mirrored:
+            kets = xp.concat([kets, -kets], axis=-1)
+        return xp.permute_dims(kets, (1, 0, 2))
