@@ -6,6 +6,7 @@ saves the answer, and `sentences` says in one line what went wrong.
 
 from limits.cli import experiments as experiments
 from limits.cli import exponents_command as exponents_command
+from limits.cli import scale_command as scale_command
 from limits.cli.commands import app
 
 

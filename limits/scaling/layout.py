@@ -1,5 +1,6 @@
 """A table of ratios as text, Markdown and LaTeX."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from limits.scaling.cell import Cell
@@ -27,19 +28,47 @@ def table(scaling: "Scaling") -> list[list[str]]:
 
 def title(scaling: "Scaling") -> str:
     """What was asked."""
-    p = scaling.parametrization
+    p, learns = scaling.parametrization, scaling.regime.feature_learning
+    known = " (features are learned)" if learns and "learn" not in scaling.regime.name else ""
     return (
         f"{scaling.optimizer}, from {scaling.base} to {scaling.target}; alpha = {p.alpha}, gamma = {p.gamma}, "
-        f"k = {scaling.block_depth}: {scaling.regime.name}"
+        f"k = {scaling.block_depth}: {scaling.regime.name}{known}"
     )
+
+
+def values(scaling: "Scaling", given: Mapping[str, float]) -> list[list[str]]:
+    """Head and rows of the numbers to write at the target, for those of the base that are given; multipliers always."""
+    names = ["multiplier", *(c for c in COLUMNS if c in given)]
+    one = {"multiplier": 1.0} | dict(given)
+    rows = [["residual branch", f"{float(scaling.branch):.6g}", *("-" for _ in names[1:])]]
+    for row in scaling:
+        kept = {n: one[n] for n in names if getattr(row, n) is not None and (n != "init_std" or row.place.uses[0].matrix)}
+        numbers = row.apply(kept)
+        rows.append([row.role, *(f"{numbers[n]:.6g}" if n in numbers else "-" for n in names)])
+    return [["", *(HEADS[n] for n in names)], *rows]
+
+
+def aligned(rows: list[list[str]]) -> str:
+    """Columns of equal width."""
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    return "\n".join("  ".join(f"{entry:<{w}}" for entry, w in zip(r, widths, strict=True)).rstrip() for r in rows)
+
+
+def why(scaling: "Scaling") -> str:
+    """The argument for every cell, with its status and source."""
+    lines = [
+        f"residual branch: {scaling.branch.formula}. {scaling.branch.why} ({scaling.branch.status}; {scaling.branch.source})"
+    ]
+    for row in scaling:
+        lines.append(f"{row.role}, trained by {row.optimizer}")
+        shown = ((HEADS[c], cell) for c, cell in row.cells.items() if cell is not None)
+        lines += [f"  {head}: {cell.formula}. {cell.why} ({cell.status}; {cell.source})" for head, cell in shown]
+    return "\n".join(lines)
 
 
 def text(scaling: "Scaling") -> str:
     """Aligned columns, then the notes."""
-    rows = table(scaling)
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(f"{entry:<{w}}" for entry, w in zip(r, widths, strict=True)).rstrip() for r in rows]
-    return "\n".join([title(scaling), *lines, *(f"- {note}" for note in scaling.notes)])
+    return "\n".join([title(scaling), aligned(table(scaling)), *(f"- {note}" for note in scaling.notes)])
 
 
 def markdown(scaling: "Scaling") -> str:

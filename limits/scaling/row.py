@@ -11,6 +11,7 @@ from limits.parametrization import Exact, exact
 from limits.scaling.cell import Cell
 from limits.scaling.derivation import Orders, Place
 from limits.scaling.roles import MATRICES, resized
+from limits.scaling.rules import ONE
 from limits.validation import number
 
 COLUMNS = ("multiplier", "init_std", "lr", "weight_decay", "eps")
@@ -119,7 +120,8 @@ class Row:
             "m_in": number(fan_in_ratio, "fan_in_ratio", open_low=True),
             "m_out": number(fan_out_ratio, "fan_out_ratio", open_low=True),
         }
-        use = resized(self.place.uses[0], Affine.symbol("m_in"), Affine.symbol("m_out"))
+        (one,) = self.place.uses
+        use = resized(one, Affine.symbol("m_in"), Affine.symbol("m_out"))
         large = {name: Fraction(log(value)) for name, value in found.items()}
         ratios = dict(self.ratios) | found
         return row(self.role, replace(self.place, uses=(use,), large=large), ratios, self.status)
@@ -144,7 +146,7 @@ def row(role: str, place: Place, ratios: Mapping[str, float], status: str) -> Ro
 
     found = _arguments(place, orders)
     epsilon = None if orders.epsilon is None else cell(orders.epsilon, found["eps"], status)
-    decay = None if rule.decay is None else cell(orders.rate**-1, f"{found['lr']} {DECAY}", "heuristic")
+    decay = None if rule.decay is None else cell(orders.rate**-1, found["weight_decay"], "heuristic")
     return Row(
         role=role,
         optimizer=rule.name,
@@ -163,30 +165,34 @@ def row(role: str, place: Place, ratios: Mapping[str, float], status: str) -> Ro
 
 def _arguments(place: Place, orders: Orders) -> dict[str, str]:
     """A sentence or two for every cell."""
-    sizes = {f.name: written(getattr(orders, f.name)) for f in fields(orders)}
-    inside, use = bool(place.uses[0].inside), place.uses[0]
-    moves = written(place.change(use))
-    gradient = (
-        f"Entries of the gradient are of order {sizes['gradient']}: the loss changes by {written(place.pushing(use))} if the "
-        f"output of this parameter moves by 1, shared by {written(Order(use.fan_out))} of its entries."
+    at = {f.name: written(getattr(orders, f.name)) for f in fields(orders)}
+    inside, use, last = bool(place.uses[0].inside), place.uses[0], place.uses[-1]
+    shared, terms = written(Order(use.fan_out)), written(Order(use.fan_in))
+    times = "" if orders.multiplier == ONE else f" times the multiplier {at['multiplier']}"
+    pushed = f"if the outputs of this parameter move by 1, the loss changes by {written(place.pushing(use))}{times}"
+    gradient = f"Entries of the gradient are of order {at['gradient']}: {pushed}{_over(shared)}."
+    moves = f"One step shall move outputs by {written(place.change(use))}" + (
+        ", so that blocks add up to 1 [D1.3]" if inside else ""
     )
-    update = (
-        f"One step shall move its output by {moves}"
-        + (", so that blocks add up to order 1 [D1.3]" if inside else "")
-        + f"; {written(Order(use.fan_in))} aligned terms do that with entries of order {sizes['update']}."
-    )
-    initial = (
-        f"Independent entries of order {sizes['initial']} have, times the multiplier {sizes['multiplier']}, the RMS to RMS norm "
-        f"{written(place.size(use))}."
-    )
-    multiplier = (
-        f"The readout adds up {written(Order(use.fan_in))} features that updates align: it is divided by as many."
-        if orders.multiplier != Order(0)
-        else "No multiplier."
-    )
-    eps = f"Epsilon is added to what is of order {sizes['epsilon']}, and must follow it. {gradient}"
-    rate = f"{gradient} {place.rule.said()}. {update}"
-    return {"gradient": gradient, "update": update, "init_std": initial, "multiplier": multiplier, "eps": eps, "lr": rate}
+    aligned = "" if terms == "1" else f"{terms} aligned terms do that with "
+    update = f"{moves}: {aligned}entries of order {at['update']}{times and ',' + times}."
+    norm = f"their RMS to RMS norm{times} is to be {written(place.size(use))}"
+    fixed = "Gains start at 1 and biases at 0, at any size."
+    started = f"Independent entries are of order {at['initial']}: {norm}." if use.matrix else fixed
+    divided = f"The readout adds up {written(Order(last.fan_in))} features that updates align, and is divided by as many."
+    return {
+        "gradient": gradient,
+        "update": update,
+        "init_std": started,
+        "multiplier": divided if orders.multiplier != ONE else "There is none.",
+        "lr": f"{gradient} {place.rule.said()}. {update}",
+        "eps": f"Epsilon is added to what is of order {at['epsilon']}, and follows it. {gradient}",
+        "weight_decay": f"lr is of order {at['rate']}. {DECAY}",
+    }
+
+
+def _over(entries: str) -> str:
+    return "" if entries == "1" else f", over {entries} entries"
 
 
 def written(order: Order | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from limits.parametrization import COMPLETEP, Parametrization, checked, whole_depth
 from limits.regimes import Regime, classify
-from limits.scaling import duration, layout, notes
+from limits.scaling import duration, layout, notes, traps
 from limits.scaling.cell import Cell
 from limits.scaling.derivation import Place
 from limits.scaling.roles import INSIDE, MATRICES, PER_LAYER, ROLES, USES
@@ -73,6 +73,15 @@ class Scaling:
         own = {name: value for name, value in given.items() if name != "branch_multiplier"}
         branch = {n: v * float(self.branch) for n, v in given.items() if n == "branch_multiplier"}
         return self[role].apply(own) | branch
+
+    def check(self, role: str, base: Mapping[str, float], target: Mapping[str, float]) -> tuple[str, ...]:
+        """What a script got wrong: a sentence for each of its numbers that does not fit the base's, naming the likely mistake.
+
+        >>> found = scale("width=256,blocks=4", "width=1024,blocks=16")
+        >>> found.check("hidden", {"lr": 4e-3, "eps": 1e-8}, {"lr": 1e-3, "eps": 2.5e-9})
+        ('hidden eps is 2.5e-09 and should be 6.25e-10 = 1e-08 * m_N^-1 m_L^-1: its factor of depth is missing.',)
+        """
+        return traps.checked(self, role, base, target)
 
     def __str__(self) -> str:
         return layout.text(self)
@@ -182,7 +191,7 @@ def _trained(role: str, main: Rule, ends: Rule) -> Rule:
     """What trains a role: vectors have no singular values, and ends have their own optimizer if they are to."""
     if main.kind != "orthogonalised" or role == "hidden":
         return main
-    return ends if role in MATRICES and ends.kind != "proportional" else RULES["adamw"]
+    return ends if role in MATRICES else RULES["adamw"]
 
 
 def _status(role: str, trained: Rule, depth: int, regime: Regime) -> str:
