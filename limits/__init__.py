@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from limits import diversity as diversity
     from limits import lazy as lazy
     from limits import plots as plots
+    from limits import pytorch as pytorch
     from limits import scaling as scaling
     from limits import sweeps as sweeps
     from limits.compare import ladder as ladder
@@ -132,7 +133,7 @@ _HOMES = {
     "simulate": "finite",
     "solve": "deep",
 }
-_ROOMS = ("compare", "data", "diversity", "lazy", "plots", "scaling", "sweeps")
+_ROOMS = ("compare", "data", "diversity", "lazy", "plots", "pytorch", "scaling", "sweeps")
 
 __all__ = [
     "COMPLETEP",

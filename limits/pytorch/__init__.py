@@ -1,0 +1,13 @@
+r"""Train a PyTorch model with the hyperparameters of a smaller one.
+
+`plan` sorts the parameters of a model into the roles of `limits.scaling`, by shape against a base and a delta model;
+`param_groups` makes groups for `torch.optim` of it, `init_` rescales initial weights, and `apply_multipliers` multiplies readouts
+and residual branches. PyTorch is imported when one of them is called.
+"""
+
+from limits.pytorch.groups import param_groups
+from limits.pytorch.multipliers import apply_multipliers
+from limits.pytorch.parts import Part, UnknownPartError
+from limits.pytorch.plan import Plan, plan
+
+__all__ = ["Part", "Plan", "UnknownPartError", "apply_multipliers", "param_groups", "plan"]

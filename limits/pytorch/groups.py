@@ -1,0 +1,111 @@
+r"""Parameter groups for `torch.optim`: the hyperparameters of the base times the ratios of every parameter."""
+
+from collections.abc import Mapping
+from itertools import groupby
+from math import sqrt
+from typing import Any
+
+from limits.pytorch.axes import bare
+from limits.pytorch.parts import Part
+from limits.pytorch.plan import Plan, plan
+from limits.validation import number
+
+Given = float | Mapping[str, float]
+"""One number for all parameters, or numbers by role, or by the name of the optimizer."""
+
+
+def param_groups(
+    model: Any, how: Plan | None = None, *, lr: Given, weight_decay: Given = 0.0, eps: Given = 1e-8, **arguments: Any
+) -> list[dict[str, Any]]:
+    r"""Groups for `torch.optim.AdamW`, `SGD`, `Adam` or `Muon`, which train a model as the base was trained with these numbers.
+
+    Every group has `params`, `lr`, `weight_decay`, `eps` where the optimizer has one, and `names`, `role` and `optimizer`,
+    which `torch.optim` keeps but does not read. Parameters with `requires_grad=False` are in no group. Of "muon", groups whose
+    `optimizer` is "muon" hold the matrices of blocks, for `torch.optim.Muon` with its default factor
+    $\sqrt{\max(1, \text{rows}/\text{columns})}$, which the rates allow for; all others are for `torch.optim.AdamW`.
+
+    Args:
+        model: the module to be trained.
+        how: a `Plan` of this model; or else the arguments of `plan`, such as `base` and `delta`.
+        lr: the learning rate of the base: a number, or numbers by role, or by optimizer as {"muon": 0.02, "adamw": 3e-3}.
+        weight_decay: $\lambda$ of the base, likewise; a step takes lr times weight decay off the weights, and this share is
+            the same at every size. Not for "adam", which makes it a part of the gradient that it then divides out.
+        eps: $\varepsilon$ of the base, likewise; it follows the size of the gradient. `Muon` has one only if it is named.
+
+    Raises:
+        ValueError: parameters that the plan does not know, or a weight decay that has no meaning at another size.
+
+    >>> from torch import nn, optim
+    >>> def make(width): return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, width), nn.Linear(width, 3))
+    >>> groups = param_groups(make(256), base=lambda: make(64), delta=lambda: make(128), lr=0.004, weight_decay=0.1)
+    >>> [(group["role"], group["lr"], group["weight_decay"]) for group in groups if group["names"][0].endswith("weight")]
+    [('input', 0.004, 0.1), ('hidden', 0.001, 0.4), ('output', 0.004, 0.1)]
+    >>> optimizer = optim.AdamW(groups)
+    """
+    model = bare(model)
+    how = _planned(model, how, arguments)
+    parameters = dict(model.named_parameters())
+    _refuse_strangers(parameters, how)
+    given = {"lr": lr, "weight_decay": weight_decay, "eps": eps}
+    settings = {
+        part.name: _settings(part, how, given) for part in how.parts if part.trained and parameters[part.name].requires_grad
+    }
+    order = sorted(settings.items(), key=lambda item: str(item[1]))
+    groups = []
+    for _, members in groupby(order, key=lambda item: str(item[1])):
+        pairs = sorted(members, key=lambda item: list(parameters).index(item[0]))
+        names = [name for name, _ in pairs]
+        groups.append({"params": [parameters[name] for name in names], **pairs[0][1], "names": names})
+    return sorted(groups, key=lambda group: list(parameters).index(group["names"][0]))
+
+
+def _planned(model: Any, how: Plan | None, arguments: Mapping[str, Any]) -> Plan:
+    if how is None:
+        return plan(model, **arguments)
+    if arguments:
+        raise TypeError(f"a plan says it all: leave out {', '.join(arguments)}, or leave out the plan")
+    return how
+
+
+def _refuse_strangers(parameters: Mapping[str, Any], how: Plan) -> None:
+    known = {part.name: part for part in how.parts}
+    if missing := [name for name in known if name not in parameters]:
+        raise ValueError(f"the plan has a parameter {missing[0]} that the model lacks: make the plan from this model")
+    if strange := [name for name, p in parameters.items() if name not in known and p.requires_grad]:
+        raise ValueError(f"{strange[0]} is trained, and the plan does not know it: make the plan from this model")
+    for name, part in known.items():
+        if tuple(parameters[name].shape) != (size := tuple(axis.size for axis in part.shape.axes)):
+            raise ValueError(f"{name} has shape {tuple(parameters[name].shape)}, and {size} in the plan: make it from this model")
+
+
+def _settings(part: Part, how: Plan, given: Mapping[str, Given]) -> dict[str, Any]:
+    ratios = how.ratios[part.name]
+    found: dict[str, Any] = {"role": part.role, "optimizer": ratios.optimizer}
+    for name, value in given.items():
+        if name == "eps" and (ratios.eps is None or (ratios.optimizer == "muon" and not isinstance(value, Mapping))):
+            continue
+        base, ratio = _of(value, name, part.role, ratios.optimizer), getattr(ratios, name)
+        if ratio is None and base:
+            raise ValueError(f"{ratios.optimizer} has no {name} that keeps its meaning at another size: take adamw, or {name}=0")
+        found[name] = base * (1.0 if ratio is None else ratio)
+    if ratios.optimizer == "muon":
+        found["lr"] /= _factor(part, "size") / _factor(part, "base")
+        found["weight_decay"] *= _factor(part, "size") / _factor(part, "base")
+    return found
+
+
+def _of(value: Given, name: str, role: str, optimizer: str) -> float:
+    if not isinstance(value, Mapping):
+        return number(value, name)
+    key = next((k for k in (role, optimizer) if k in value), None)
+    if key is None:
+        raise ValueError(
+            f"{name} says nothing of {role!r} parameters, trained by {optimizer}: give {name}[{role!r}] or {name}[{optimizer!r}]"
+        )
+    return number(value[key], f"{name}[{key!r}]")
+
+
+def _factor(part: Part, which: str) -> float:
+    """What `torch.optim.Muon` multiplies its rate with by default."""
+    rows, columns = (getattr(axis, which) for axis in part.shape.axes)
+    return sqrt(max(1, rows / columns))

@@ -1,0 +1,112 @@
+r"""Multipliers of the forward pass, as hooks: of what a readout reads, and of what a residual branch returns.
+
+The factors are constants held by the hooks: nothing is added to `state_dict`, copies and pickles of the model keep them, data
+parallelism replicates them, and `torch.compile` traces through them, if they are there before the model is first called.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from limits.pytorch.axes import bare
+from limits.pytorch.names import matches
+from limits.pytorch.plan import Plan
+
+
+@dataclass(frozen=True)
+class ReadoutMultiplier:
+    """A forward pre-hook: the first argument of a module times a factor, so that a bias keeps its size."""
+
+    factor: float
+
+    def __call__(self, module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (arguments[0] * self.factor, *arguments[1:])
+
+
+@dataclass(frozen=True)
+class BranchMultiplier:
+    """A forward hook: what a branch returns times a factor; of a tuple, its first entry."""
+
+    factor: float
+
+    def __call__(self, module: Any, arguments: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (output[0] * self.factor, *output[1:])
+        return output * self.factor
+
+
+def apply_multipliers(model: Any, how: Plan, *, by_hand: Sequence[str] = ()) -> tuple[Any, ...]:
+    r"""Multiply readouts and residual branches by their ratios to the base, from the next forward pass on.
+
+    A readout $Wx + b$ becomes $W(cx) + b$, a branch $f(x)$ becomes $m_L^{-\alpha}f(x)$. These are ratios: factors that the base
+    has in its own forward pass stay, if the model has the same ones. A model that divides its branches by its own number of
+    blocks must not do so any more, or be planned with the same number of blocks.
+
+    Args:
+        model: the module that the plan was made from, or a copy of it; call this before `torch.compile`.
+        how: its plan, with `branches` where it has more blocks than the base.
+        by_hand: readouts (names of parameters) that the forward pass of the model multiplies itself, by
+            `how.multiplier(name)`, and "branches" if it does so with its branches, by `how.branch`.
+
+    Returns:
+        Handles whose `remove()` takes a hook away, as of `register_forward_hook`.
+
+    Raises:
+        RuntimeError: the model has multipliers by now.
+        ValueError: branches without names, or a readout that is the weight of no module.
+
+    >>> import torch
+    >>> from limits.pytorch import plan
+    >>> def make(width): return torch.nn.Sequential(torch.nn.Linear(8, width), torch.nn.Linear(width, 3, bias=False))
+    >>> model, x = make(256), torch.ones(1, 8)
+    >>> before, keys = model(x), list(model.state_dict())
+    >>> handles = apply_multipliers(model, plan(model, base=lambda: make(64), delta=lambda: make(128)))
+    >>> bool(torch.allclose(model(x), before / 4)), keys == list(model.state_dict())
+    (True, True)
+    """
+    model = bare(model)
+    if any(isinstance(hook, ReadoutMultiplier | BranchMultiplier) for m in model.modules() for hook in _hooks(m)):
+        raise RuntimeError("the model has multipliers by now, and would be multiplied twice: remove them first, by their handles")
+    factors = {name: factor for name, factor in _readouts(how).items() if name not in by_hand}
+    readouts = [(_reader(model, name, how), ReadoutMultiplier(factor)) for name, factor in factors.items()]
+    branches = [] if "branches" in by_hand else _branches(model, how)
+    return (
+        *(module.register_forward_pre_hook(hook) for module, hook in readouts),
+        *(module.register_forward_hook(hook) for module, hook in branches),
+    )
+
+
+def _hooks(module: Any) -> list[Any]:
+    return [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+
+
+def _readouts(how: Plan) -> dict[str, float]:
+    return {part.name: f for part in how.parts if (f := how.ratios[part.name].multiplier) != 1}
+
+
+def _reader(model: Any, name: str, how: Plan) -> Any:
+    """The module whose weight is a readout."""
+    from torch import nn
+
+    for other in how.part(name).names:
+        path, _, own = other.rpartition(".")
+        module = model.get_submodule(path)
+        if own == "weight" and not isinstance(module, nn.Embedding | nn.EmbeddingBag):
+            return module
+    raise ValueError(
+        f"{name} is a readout, and the weight of no module whose input could be multiplied: multiply by {how.multiplier(name):g} "
+        f'in the forward pass what it is multiplied with, and write by_hand=("{name}",)'
+    )
+
+
+def _branches(model: Any, how: Plan) -> list[tuple[Any, BranchMultiplier]]:
+    if how.branch == 1:
+        return []
+    if not how.blocks.branches:
+        raise ValueError(
+            f"residual branches must be multiplied by {how.branch:g}, and the plan does not say which modules they are: name "
+            'them, such as branches=("layers.*.attention", "layers.*.mlp"), or multiply in the forward pass and write '
+            'by_hand=("branches",)'
+        )
+    names = dict(model.named_modules())
+    return [(module, BranchMultiplier(how.branch)) for name, module in names.items() if matches(name, how.blocks.branches)]

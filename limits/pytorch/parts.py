@@ -1,0 +1,42 @@
+r"""Which part a parameter plays: its role among those of `limits.scaling`, read off the axes that grow with the width.
+
+A matrix whose inputs and outputs grow is "hidden"; one whose outputs grow, outside of blocks, "input"; one whose inputs grow,
+outside of blocks, "output"; and "tied" if it is an embedding as well. A vector is "norm", "bias" or "output bias", by the module
+that holds it, and "vector" outside of blocks. Inside of blocks all that sums over finitely many inputs (biases, depthwise
+convolutions, maps of features of a finite number) plays the part of a bias.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from limits.pytorch.axes import Shape
+
+
+@dataclass(frozen=True)
+class Part:
+    """A parameter and its part.
+
+    Attributes:
+        name: as in `named_parameters()`; the first one of a parameter that has several.
+        names: all of its names.
+        shape: its axes in base, delta and model.
+        role: one of `limits.scaling.ROLES`.
+        inside: whether it lies in a residual block, so that it has the factors of depth.
+        fan_in, fan_out: model over base of what it sums over and of what it makes; 1 where that does not grow.
+        trained: whether it asks for gradients.
+        counterpart: the parameter of the base that plays its part.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    shape: Shape
+    role: str
+    inside: bool
+    fan_in: Fraction
+    fan_out: Fraction
+    trained: bool
+    counterpart: str
+
+
+class UnknownPartError(ValueError):
+    """A parameter whose part cannot be told from its shape; the sentence says what to write."""

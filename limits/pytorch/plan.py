@@ -1,0 +1,130 @@
+r"""What a model needs to be trained with the hyperparameters of a smaller one: the part of every parameter, and its ratios.
+
+A plan is read off three models: the model to be trained, the base whose hyperparameters are known, and a delta of another width,
+which says which axes grow. Nothing is computed with them, so base and delta may live on the meta device.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from limits.parametrization import COMPLETEP, Parametrization
+from limits.pytorch.axes import bare, built
+from limits.pytorch.blocks import Blocks, find_blocks
+from limits.pytorch.names import Patterns, patterns
+from limits.pytorch.parts import Part
+from limits.pytorch.ratios import Ratios, ratios_of
+from limits.pytorch.sorting import parts_of
+from limits.scaling.rules import rule
+
+
+@dataclass(frozen=True)
+class Plan:
+    r"""Parts and ratios of all parameters of a model; printing it prints a table.
+
+    Attributes:
+        parts: the parameters, in their order in the model.
+        ratios: by name of a parameter, model over base: multiplier, init_std, lr, weight_decay and eps.
+        blocks: residual blocks: what lies inside, the branches, and how many there are in base and model.
+        optimizer: the name of the optimizer.
+        branch: what every residual branch is multiplied with, $m_L^{-\alpha}$.
+    """
+
+    parts: tuple[Part, ...]
+    ratios: Mapping[str, Ratios]
+    blocks: Blocks
+    optimizer: str
+    branch: float
+
+    def part(self, name: str) -> Part:
+        """The part of a parameter, by any of its names."""
+        found = next((part for part in self.parts if name in part.names), None)
+        if found is None:
+            raise KeyError(f"the plan knows no parameter {name!r}")
+        return found
+
+    def multiplier(self, name: str) -> float:
+        """What the map of a parameter is multiplied with: 1 but for readouts."""
+        return self.ratios[self.part(name).name].multiplier
+
+    def __str__(self) -> str:
+        head = ("parameter", "role", "block", "fan in", "fan out", "multiplier", "init std", "lr", "weight decay", "eps")
+        rows = [head, *(self._row(part) for part in self.parts)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        b = self.blocks
+        return "\n".join([f"{b.base} blocks -> {b.target}, {self.optimizer}; residual branches x {self.branch:g}", *lines])
+
+    def _row(self, part: Part) -> tuple[str, ...]:
+        r = self.ratios[part.name]
+        numbers = (part.fan_in, part.fan_out, r.multiplier, r.init_std, r.lr, r.weight_decay, r.eps)
+        shown = tuple("-" if v is None else f"{float(v):.4g}" for v in numbers)
+        return (part.name, part.role if part.trained else f"{part.role} (frozen)", "inside" if part.inside else "", *shown)
+
+
+def plan(
+    model: Any,
+    *,
+    base: Any,
+    delta: Any,
+    blocks: Any = None,
+    branches: Patterns = None,
+    counts: Any = None,
+    optimizer: Any = "adamw",
+    parametrization: Parametrization = COMPLETEP,
+    block_depth: int = 2,
+    readout: str = "multiplier",
+    overrides: Mapping[str, Any] | None = None,
+    tied: Patterns = None,
+    batch: tuple[float, float] | None = None,
+    steps: tuple[float, float] | None = None,
+) -> Plan:
+    r"""Sort the parameters of a model into roles, and find the ratios that its size asks for.
+
+    An axis grows if base and delta differ in it; its ratio is that of the model to the base. Depth enters as
+    $m_L$ = blocks of the model / blocks of the base.
+
+    Args:
+        model: the `nn.Module` to be trained; wrappers of `torch.compile` and data parallelism are seen through.
+        base: the model whose hyperparameters are known, or a function that makes one, which is then called on the meta
+            device. It may have fewer blocks.
+        delta: the same of another width; only where it differs from the base matters, not by how much.
+        blocks: patterns of the modules that lie inside residual blocks with all they hold, such as "layers.*", or the path
+            of their list. Left out, lists of modules that differ in length between base and model. A pair of numbers is
+            taken as `counts`.
+        branches: patterns of the modules whose output is added to the residual stream, such as
+            ("layers.*.attention", "layers.*.mlp"); `apply_multipliers` multiplies what they return.
+        counts: residual blocks (in the base, in the model), to be held against the number of modules found.
+        optimizer: as in `limits.scaling.scale`, such as "sgd", "adam", "adamw" or "muon".
+        parametrization: the exponents of depth.
+        block_depth: $k$, weight matrices in a residual block.
+        readout: "multiplier", or "init", which scales the initial readout in its place.
+        overrides: pattern of parameter names -> role, or (role, letters) with one letter an axis: outputs `o`, inputs `i`,
+            neither `.`; in patterns `*` is one part of a name, `**` any number of them.
+        tied: patterns of embeddings that are used as the readout too without being the weight of a second module.
+        batch, steps: samples in a batch and updates, (base, model), where they differ; see `limits.scaling.scale`.
+
+    Raises:
+        UnknownPartError: a parameter that its shape does not place; the sentence says what to write in `overrides`.
+        ValueError: models that do not match, patterns that match nothing, or counts that do not fit.
+
+    >>> from torch import nn
+    >>> def make(width): return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, width), nn.Linear(width, 3))
+    >>> print(plan(make(256), base=lambda: make(64), delta=lambda: make(128)))
+    1 blocks -> 1, adamw; residual branches x 1
+    parameter  role         block  fan in  fan out  multiplier  init std  lr    weight decay  eps
+    0.weight   input               1       4        1           1         1     1             0.25
+    0.bias     vector              1       4        1           1         1     1             0.25
+    2.weight   hidden              4       4        1           0.5       0.25  4             0.25
+    2.bias     vector              1       4        1           1         1     1             0.25
+    3.weight   output              4       1        0.25        1         1     1             0.25
+    3.bias     output bias         1       1        1           1         1     1             1
+    """
+    model, base, delta = bare(model), built(base, "base"), built(delta, "delta")
+    found = find_blocks(model, base, blocks, branches, counts)
+    given = {**(overrides or {}), **dict.fromkeys(patterns(tied, "tied"), "tied")}
+    parts = parts_of(model, base, delta, found, given)
+    how = {"parametrization": parametrization, "block_depth": block_depth, "readout": readout}
+    duration = {name: pair for name, pair in (("batch", batch), ("steps", steps)) if pair is not None}
+    ratios, branch = ratios_of(parts, found, optimizer, how, duration)
+    return Plan(parts, ratios, found, rule(optimizer).name, branch)
