@@ -6,8 +6,10 @@ and residual branches. PyTorch is imported when one of them is called.
 """
 
 from limits.pytorch.groups import param_groups
+from limits.pytorch.initial import init_
+from limits.pytorch.mistakes import mistakes
 from limits.pytorch.multipliers import apply_multipliers
 from limits.pytorch.parts import Part, UnknownPartError
 from limits.pytorch.plan import Plan, plan
 
-__all__ = ["Part", "Plan", "UnknownPartError", "apply_multipliers", "param_groups", "plan"]
+__all__ = ["Part", "Plan", "UnknownPartError", "apply_multipliers", "init_", "mistakes", "param_groups", "plan"]

@@ -1,7 +1,6 @@
 r"""Parameter groups for `torch.optim`: the hyperparameters of the base times the ratios of every parameter."""
 
 from collections.abc import Mapping
-from itertools import groupby
 from math import sqrt
 from typing import Any
 
@@ -47,16 +46,13 @@ def param_groups(
     parameters = dict(model.named_parameters())
     _refuse_strangers(parameters, how)
     given = {"lr": lr, "weight_decay": weight_decay, "eps": eps}
-    settings = {
-        part.name: _settings(part, how, given) for part in how.parts if part.trained and parameters[part.name].requires_grad
-    }
-    order = sorted(settings.items(), key=lambda item: str(item[1]))
-    groups = []
-    for _, members in groupby(order, key=lambda item: str(item[1])):
-        pairs = sorted(members, key=lambda item: list(parameters).index(item[0]))
-        names = [name for name, _ in pairs]
-        groups.append({"params": [parameters[name] for name in names], **pairs[0][1], "names": names})
-    return sorted(groups, key=lambda group: list(parameters).index(group["names"][0]))
+    groups: dict[tuple[tuple[str, Any], ...], list[str]] = {}
+    for part in how.parts:
+        if parameters[part.name].requires_grad:
+            groups.setdefault(tuple(settings(part, how, given).items()), []).append(part.name)
+    return [
+        {"params": [parameters[name] for name in names], **dict(setting), "names": names} for setting, names in groups.items()
+    ]
 
 
 def _planned(model: Any, how: Plan | None, arguments: Mapping[str, Any]) -> Plan:
@@ -78,17 +74,18 @@ def _refuse_strangers(parameters: Mapping[str, Any], how: Plan) -> None:
             raise ValueError(f"{name} has shape {tuple(parameters[name].shape)}, and {size} in the plan: make it from this model")
 
 
-def _settings(part: Part, how: Plan, given: Mapping[str, Given]) -> dict[str, Any]:
+def settings(part: Part, how: Plan, given: Mapping[str, Given], *, ratio: bool = True) -> dict[str, Any]:
+    """What the group of a parameter says besides the parameter; without `ratio` the numbers of the base."""
     ratios = how.ratios[part.name]
     found: dict[str, Any] = {"role": part.role, "optimizer": ratios.optimizer}
     for name, value in given.items():
         if name == "eps" and (ratios.eps is None or (ratios.optimizer == "muon" and not isinstance(value, Mapping))):
             continue
-        base, ratio = _of(value, name, part.role, ratios.optimizer), getattr(ratios, name)
-        if ratio is None and base:
+        base, own = _of(value, name, part.role, ratios.optimizer), getattr(ratios, name)
+        if own is None and base:
             raise ValueError(f"{ratios.optimizer} has no {name} that keeps its meaning at another size: take adamw, or {name}=0")
-        found[name] = base * (1.0 if ratio is None else ratio)
-    if ratios.optimizer == "muon":
+        found[name] = base * (1.0 if own is None or not ratio else own)
+    if ratios.optimizer == "muon" and ratio:
         found["lr"] /= _factor(part, "size") / _factor(part, "base")
         found["weight_decay"] *= _factor(part, "size") / _factor(part, "base")
     return found

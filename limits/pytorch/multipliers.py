@@ -76,6 +76,19 @@ def apply_multipliers(model: Any, how: Plan, *, by_hand: Sequence[str] = ()) -> 
     )
 
 
+def missing(model: Any, how: Plan, by_hand: Sequence[str] = ()) -> list[str]:
+    """A sentence for every readout, and one for the branches, that are not multiplied and should be."""
+    found = []
+    for name, factor in _readouts(how).items():
+        if name not in by_hand and not any(isinstance(hook, ReadoutMultiplier) for hook in _hooks(_reader(model, name, how))):
+            found.append(f"what {name} reads must be multiplied by {factor:g}, and is not: call apply_multipliers")
+    bare_branches = [m for n, m in model.named_modules() if matches(n, how.blocks.branches)]
+    held = bool(bare_branches) and all(any(isinstance(h, BranchMultiplier) for h in _hooks(m)) for m in bare_branches)
+    if how.branch != 1 and "branches" not in by_hand and not held:
+        found.append(f"residual branches must be multiplied by {how.branch:g}, and are not: call apply_multipliers")
+    return found
+
+
 def _hooks(module: Any) -> list[Any]:
     return [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
 

@@ -8,6 +8,7 @@ convolutions, maps of features of a finite number) plays the part of a bias.
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
 
 from limits.pytorch.axes import Shape
 
@@ -16,12 +17,20 @@ from limits.pytorch.axes import Shape
 class Part:
     """A parameter and its part.
 
+    >>> from torch import nn
+    >>> from limits.pytorch import plan
+    >>> def make(width): return nn.Sequential(nn.Linear(8, width), nn.Linear(width, 3))
+    >>> part = plan(make(256), base=lambda: make(64), delta=lambda: make(128)).part("1.weight")
+    >>> part.role, part.letters, part.fan_in, part.width
+    ('output', 'oi', Fraction(4, 1), (64, 256))
+
     Attributes:
         name: as in `named_parameters()`; the first one of a parameter that has several.
         names: all of its names.
         shape: its axes in base, delta and model.
         role: one of `limits.scaling.ROLES`.
         inside: whether it lies in a residual block, so that it has the factors of depth.
+        letters: what its axes are, as in `limits.pytorch.axes`.
         fan_in, fan_out: model over base of what it sums over and of what it makes; 1 where that does not grow.
         trained: whether it asks for gradients.
         counterpart: the parameter of the base that plays its part.
@@ -32,10 +41,23 @@ class Part:
     shape: Shape
     role: str
     inside: bool
+    letters: str
     fan_in: Fraction
     fan_out: Fraction
     trained: bool
     counterpart: str
+
+    @property
+    def summed(self) -> bool:
+        """Whether its width is that of its inputs; else it is that of its outputs."""
+        return self.role.split()[0] in ("hidden", "output", "tied") and self.role != "output bias"
+
+    @property
+    def width(self) -> tuple[int, int]:
+        """How many inputs it sums over, or outputs it makes, in base and model, of axes that grow; 1 if none does."""
+        letter = "i" if self.summed else "o"
+        axes = [a for a, own in zip(self.shape.axes, self.letters, strict=True) if own == letter and a.grows]
+        return prod(a.base for a in axes), prod(a.size for a in axes)
 
 
 class UnknownPartError(ValueError):

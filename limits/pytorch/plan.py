@@ -9,32 +9,44 @@ from dataclasses import dataclass
 from typing import Any
 
 from limits.parametrization import COMPLETEP, Parametrization
+from limits.pytorch.attention import wide_heads
 from limits.pytorch.axes import bare, built
 from limits.pytorch.blocks import Blocks, find_blocks
 from limits.pytorch.names import Patterns, patterns
 from limits.pytorch.parts import Part
 from limits.pytorch.ratios import Ratios, ratios_of
 from limits.pytorch.sorting import parts_of
-from limits.scaling.rules import rule
+from limits.scaling import Scaling
 
 
 @dataclass(frozen=True)
 class Plan:
     r"""Parts and ratios of all parameters of a model; printing it prints a table.
 
+    >>> from torch import nn
+    >>> def make(width): return nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, width), nn.Linear(width, 3))
+    >>> found = plan(make(256), base=lambda: make(64), delta=lambda: make(128))
+    >>> found.part("2.weight").role, found.multiplier("3.weight"), found.branch
+    ('hidden', 0.25, 1.0)
+
     Attributes:
         parts: the parameters, in their order in the model.
         ratios: by name of a parameter, model over base: multiplier, init_std, lr, weight_decay and eps.
         blocks: residual blocks: what lies inside, the branches, and how many there are in base and model.
-        optimizer: the name of the optimizer.
-        branch: what every residual branch is multiplied with, $m_L^{-\alpha}$.
+        scaling: the table of `limits.scaling` for the width of the residual stream.
+        notes: what should be seen to, in sentences.
     """
 
     parts: tuple[Part, ...]
     ratios: Mapping[str, Ratios]
     blocks: Blocks
-    optimizer: str
-    branch: float
+    scaling: Scaling
+    notes: tuple[str, ...] = ()
+
+    @property
+    def branch(self) -> float:
+        r"""What every residual branch is multiplied with, $m_L^{-\alpha}$."""
+        return float(self.scaling.branch)
 
     def part(self, name: str) -> Part:
         """The part of a parameter, by any of its names."""
@@ -52,8 +64,8 @@ class Plan:
         rows = [head, *(self._row(part) for part in self.parts)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        b = self.blocks
-        return "\n".join([f"{b.base} blocks -> {b.target}, {self.optimizer}; residual branches x {self.branch:g}", *lines])
+        b, name = self.blocks, self.scaling.optimizer
+        return "\n".join([f"{b.base} blocks -> {b.target}, {name}; residual branches x {self.branch:g}", *lines, *self.notes])
 
     def _row(self, part: Part) -> tuple[str, ...]:
         r = self.ratios[part.name]
@@ -126,5 +138,6 @@ def plan(
     parts = parts_of(model, base, delta, found, given)
     how = {"parametrization": parametrization, "block_depth": block_depth, "readout": readout}
     duration = {name: pair for name, pair in (("batch", batch), ("steps", steps)) if pair is not None}
-    ratios, branch = ratios_of(parts, found, optimizer, how, duration)
-    return Plan(parts, ratios, found, rule(optimizer).name, branch)
+    ratios, scaling = ratios_of(parts, found, optimizer, how, duration)
+    notes = (*wide_heads(model, base, found), *scaling.warnings)
+    return Plan(parts, ratios, found, scaling, notes)

@@ -6,7 +6,6 @@ of the base, whatever its role. Vectors scale with their own length, matrices wi
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -33,27 +32,38 @@ class Ratios:
 
 def ratios_of(
     parts: tuple[Part, ...], blocks: Blocks, optimizer: Any, how: Mapping[str, Any], duration: Mapping[str, tuple[float, float]]
-) -> tuple[dict[str, Ratios], float]:
-    """The ratios of every part, by its name, and of the residual branches."""
+) -> tuple[dict[str, Ratios], Scaling]:
+    """The ratios of every part, by its name, and the table for the width of the residual stream."""
 
     @cache
-    def scaling(entrywise: bool, width: Fraction, deep: bool) -> Scaling:
-        numbers = ((width.denominator, blocks.base), (width.numerator, blocks.target if deep else blocks.base))
+    def scaling(entrywise: bool, width: tuple[int, int], deep: bool) -> Scaling:
+        numbers = zip(width, (blocks.base, blocks.target if deep else blocks.base), strict=True)
         sizes = [Size(w, L, **{name: pair[i] for name, pair in duration.items()}) for i, (w, L) in enumerate(numbers)]
         return scale(*sizes, optimizer="adamw" if entrywise else optimizer, **how)
 
     found = {part.name: _ratios(part, optimizer, scaling) for part in parts}
-    return found, float(scaling(False, Fraction(1), True).branch)
+    return found, scaling(False, stream(parts), True)
 
 
-def _ratios(part: Part, optimizer: Any, scaling: Callable[[bool, Fraction, bool], Scaling]) -> Ratios:
+def stream(parts: tuple[Part, ...]) -> tuple[int, int]:
+    """The width in base and model: of the axis that grows in most parameters."""
+    sizes = [(part.shape.axes[k].base, part.shape.axes[k].size) for part in parts for k in part.shape.growing]
+    return max(sorted(set(sizes)), key=sizes.count)
+
+
+def _ratios(part: Part, optimizer: Any, scaling: Callable[[bool, tuple[int, int], bool], Scaling]) -> Ratios:
     stacked = rule(optimizer).kind == "orthogonalised" and len(part.shape.axes) != 2  # such optimizers take matrices only
-    row = _row(scaling(stacked, _width(part), part.inside), part)
+    row = row_of(scaling(stacked, part.width, part.inside), part)
     decay, eps = (None if cell is None else float(cell) for cell in (row.weight_decay, row.eps))
     return Ratios(float(row.multiplier), float(row.init_std), float(row.lr), decay, eps, row.optimizer)
 
 
-def _row(scaling: Scaling, part: Part) -> Row:
+def row_of(scaling: Scaling, part: Part) -> Row:
+    """The row of a table that a part follows.
+
+    Raises:
+        ValueError: layers of a block have rows of their own, and the part does not say which layer it is.
+    """
     if part.role not in scaling.rows:
         layers = [name for name in scaling.rows if name.split()[0] == part.role]
         raise ValueError(
@@ -62,7 +72,3 @@ def _row(scaling: Scaling, part: Part) -> Row:
         )
     row = scaling[part.role]
     return row.for_fan(float(part.fan_in), float(part.fan_out)) if part.role.split()[0] == "hidden" else row
-
-
-def _width(part: Part) -> Fraction:
-    return part.fan_in if part.role.split()[0] in ("hidden", "output", "tied") else part.fan_out

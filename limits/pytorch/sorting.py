@@ -86,7 +86,7 @@ class _Question:
                 raise
             return None
         fans = shape.ratio(letters, "i"), shape.ratio(letters, "o")
-        return Part(self.name, self.names, shape, role, inside, *fans, parameter.requires_grad, counterpart)
+        return Part(self.name, self.names, shape, role, inside, letters, *fans, parameter.requires_grad, counterpart)
 
     def _counterpart(self, which: str) -> str:
         known = self.named[which]
