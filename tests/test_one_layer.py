@@ -19,9 +19,10 @@ import limits.deep.one_layer
 from limits import NoLimitError, Record, ToleranceWarning, Trajectory, recurse, solve
 from limits.agreement import agree
 from limits.deep.nonlinear_flow import FlowStates
-from limits.deep.one_layer import NeuronFunctions, dimensions, one_layer_level, resolved
+from limits.deep.one_layer import NeuronFunctions, dimensions, mean_curvature, one_layer_level, resolved
 from limits.deep.refine import Level
 from limits.deep.sampling import CLOUDS, lattice, nested
+from limits.nonlinearity import nonlinearity
 from limits.optimizers import SGD
 from limits.panels import Panels
 from limits.parametrization import COMPLETEP, Parametrization
@@ -300,6 +301,64 @@ def test_networks_agree_elsewhere(name):
     assert found.false_alarm > 1e-3, found.table()
 
 
+# Without mean subtraction.
+
+ALIGNED = Problem(ResNet("relu", multiplier=1.2, mean_subtraction=False), COMPLETEP, SGD(1.0, 2), [[1.0]], [[1.5]])
+
+
+def test_the_means_of_initial_blocks_add_up():
+    r"""With m the mean of the features, C0 = 1 + m^2 and m' = a sqrt(C0/(2 pi)), so that C0 = cosh(a p / sqrt(2 pi))^2."""
+    p = np.array([0, 0.3, 1])
+    level = sampled(ALIGNED, 2**9, [0], record=Record(positions=p.tolist()))[0]
+    want = np.cosh(1.2 * p / np.sqrt(2 * np.pi)) ** 2
+    assert_allclose(level.kernels["feature_kernel"][0, 0, :, 0, 0], want, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["relu", pytest.param("gelu", marks=pytest.mark.slow)])
+def test_networks_with_a_mean_agree(name):
+    """Trained ends and two samples; Bonferroni, false-alarm rate 1e-3 each; the limit with mean subtraction is refuted."""
+    model = ResNet(name, multiplier=1.5, mean_subtraction=False)
+    problem = Problem(model, COMPLETEP, SGD(0.7, 2, input_lr=0.2, output_lr=0.3), XI[:2], Y[:2])
+    record = Record(positions=(0, 1), kinds=("feature", "gradient"))
+    found = agree(problem, widths=(32, 64), blocks=(4, 8, 16), seeds=300, tol=1e-3, record=record)
+    assert found.false_alarm > 1e-3, found.table()
+    centred = replace(problem, model=replace(model, mean_subtraction=True))
+    assert replace(found, limit=solve(centred, tol=1e-3, record=record)).false_alarm < 1e-6
+
+
+@pytest.mark.slow
+def test_infinite_width_with_a_mean_tends_to_it(monkeypatch):
+    """As `test_infinite_width_tends_to_it`, of 7 numbers; without the pull of the mean gradient they refute it."""
+    record = Record(positions=(0, 1), samples=[0], kinds=("feature", "gradient"))
+
+    def numbers(t):
+        kernels = t.feature_kernel[1:, 1:, 1, 0, 0], t.gradient_kernel[:2, :2, 0, 0, 0]
+        return np.concatenate([t.outputs[1:, 0, 0], *(kernel[np.triu_indices(2)][-3:] for kernel in kernels)])[
+            [0, 1, 2, 3, 4, 6, 7]
+        ]
+
+    def run(blocks, seed):
+        return numbers(recurse(ALIGNED, blocks=blocks, seed=seed, record=record))
+
+    got, error = mean([richardson([run(L, 1000 * seed + L) for L in (16, 32, 64)])[0] for seed in range(6)])
+    assert np.all(np.abs(got - numbers(solve(ALIGNED, tol=3e-4, record=record))) < 8 * error)
+    monkeypatch.setattr(NeuronFunctions, "_pull_back", lambda self, x: np.zeros_like(x))
+    wrong = numbers(solve(ALIGNED, tol=3e-4, record=record))
+    assert np.abs((got - wrong) / error).max() > 16
+
+
+def test_frozen_blocks_with_a_mean_drift():
+    t = solve(at(ALIGNED, 1, "1/2"), tol=1e-6)
+    assert_allclose(t.feature_kernel[0, 0, -1, 0, 0], np.cosh(1.2 / np.sqrt(2 * np.pi)) ** 2, rtol=1e-6)
+    assert_allclose(t.outputs, 0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "want"), [("relu", lambda u: 1 / np.sqrt(2 * np.pi * u)), ("cos", lambda u: -np.exp(-u / 2))])
+def test_mean_curvature(name, want):
+    u = np.array([[0.3], [2.5]])
+    assert_allclose(mean_curvature(nonlinearity(name), u), want(u), rtol=1e-10)
+
+
 # Resolution.
 
 
@@ -454,12 +513,6 @@ def refused(kind, said, model, alpha=1, gamma=0, initial=0):
 
 def test_refusals_are_sentences():
     refused(ValueError, "alpha = 3/2: .*alpha <= 1.*use recurse or simulate", ResNet("tanh"), "3/2", "-1/2")
-    refused(ValueError, "form 'post', got 'pre'.*simulate", ResNet("tanh", form="pre"))
-    refused(
-        ValueError,
-        "without mean subtraction is not known at alpha = 1.*mean_subtraction=True",
-        ResNet("relu", mean_subtraction=False),
-    )
     refused(NoLimitError, r"alpha \+ gamma = 1/2 < 1", ResNet("tanh"), 1, "-1/2")
     refused(ValueError, "exponent 0, got 1/4: use initial=0", ResNet("tanh"), 1, 0, "1/4")
 

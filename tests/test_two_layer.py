@@ -310,9 +310,8 @@ def refused(kind, said, model, alpha=1, gamma=(0, 0), initial=0):
 
 
 def test_refusals_are_sentences():
-    post = ResNet("tanh", block_depth=2)
-    refused(ValueError, "for form 'mlp', got form 'post' at alpha = 1", post)
-    refused(ValueError, "for form 'mlp', got form 'mlp' at alpha = 1/2", mlp("tanh"), "1/2", ("1/2", "1/2"))
+    refused(ValueError, "alpha = 1, gamma = 0, got form 'post' at alpha = 1", ResNet("tanh", block_depth=3), gamma=(0, 0, 0))
+    refused(ValueError, "alpha = 1, gamma = 0, got form 'mlp' at alpha = 1/2", mlp("tanh"), "1/2", ("1/2", "1/2"))
     refused(ValueError, "exponent 0, got 1/4, 0: use initial=0", mlp("tanh"), 1, (0, 0), ("1/4", 0))
     refused(NoLimitError, r"alpha \+ gamma_i = 1/2 < 1", mlp("tanh"), 1, ("-1/2", 0))
     refused(ValueError, "without LayerNorm", replace(mlp("tanh"), layer_norm=True))

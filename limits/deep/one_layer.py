@@ -13,7 +13,11 @@ ones, for any $\phi$, kinked or not, and it stays regular where features coincid
 
 Functions of (U, V) are held at a cloud of N neurons, expectations given (U, V) are means over K points z, the same at every
 depth: for any clouds the flow is smooth in p. What $\phi(\hat h)$ and $\phi'(\hat h)$ contribute is known, zero after the means
-are subtracted, and is left out, so that the points err in proportion to the updates only.
+are subtracted, and is left out, so that the points err in proportion to the updates only. Without mean subtraction it is
+
+$$ a\,E\phi(\hat h_i) \quad\text{in } x_i', \qquad a\,x_i\,E\phi''(\hat h_i)\,E\delta_i \quad\text{in } -\delta_i', $$
+
+the same for all neurons: the means of the blocks are a drift of the features, as smooth in p as every other.
 """
 
 from collections.abc import Callable
@@ -24,6 +28,7 @@ from limits.deep.nonlinear_flow import Change, FlowStates
 from limits.deep.refine import Level, Refined, Refinement
 from limits.deep.sampling import NESTED, Nested, nested, over_clouds
 from limits.memory import SHARE, available_memory, require
+from limits.nonlinearity import Nonlinearity
 from limits.panels import Panels
 from limits.problem import Problem
 from limits.record import Record
@@ -33,6 +38,8 @@ from limits.training import evolve
 Array = np.ndarray
 LOOSE = 1e6
 """Multiple of round-off to which passes are iterated: a millionth of what clouds can tell."""
+SMALLEST = 1e-30
+"""Variance that stands for 0 where a kinked function has an infinite mean curvature."""
 COINCIDE = 1e-9
 """A feature closer to those before it than this share of its size counts as one of their combinations."""
 
@@ -72,7 +79,9 @@ class NeuronFunctions(FlowStates):
 
     def __init__(self, problem: Problem, record: Record, panels: Panels, clouds: Nested) -> None:
         self.root = clouds.weights**0.5
-        super().__init__(problem, record, panels, 1, clouds.outer.T * self.root)
+        alpha, gammas, _ = problem.parametrization.layers(problem.model.block_depth)
+        super().__init__(problem, record, panels, int(alpha + min(gammas) == 1), clouds.outer.T * self.root)
+        self.centred = problem.model.centred
         self.z, self.phi, self.a = clouds.inner, problem.model.phi, problem.model.multiplier
         self.unresolved = LOOSE
         n, trained = len(panels.nodes), self.census.backward
@@ -83,7 +92,7 @@ class NeuronFunctions(FlowStates):
     # What a pass sees at one node, of `new` features: arrays (new, N, K).
 
     def _seen(self, at: slice, x: Array, weights: Array) -> Array:
-        return self.a * weights * (x @ transposed(self.x[at]))
+        return self.moving * self.a * weights * (x @ transposed(self.x[at]))
 
     def _arguments(self, node: int, rows: Array, seen: Array) -> tuple[Array, Array]:
         r"""$\hat h$ and $h$ of features with rows of L."""
@@ -101,15 +110,22 @@ class NeuronFunctions(FlowStates):
         weights, old = self._weights(t), self.x.shape[1]
 
         def change(at: slice, x: Array) -> Array:
+            drift = self._drift(np.sum(x * x, -1))
             if not old:
-                return np.zeros_like(x)
+                return drift
             along, beyond = resolved(x, self.y[at])
             rows = np.concatenate([along, np.linalg.norm(beyond, axis=-1, keepdims=True)], axis=-1)
             parts = zip(range(at.start, at.stop), rows, self._seen(at, x, weights), strict=True)
             f = np.stack([self._conditional(*part) for part in parts])
-            return self.a * (f - f @ self.root[:, None] ** 2) * self.root
+            centre = f @ self.root[:, None] ** 2 if self.centred else 0.0
+            return self.a * (f - centre) * self.root + drift
 
         return change
+
+    def _drift(self, variances: Array) -> Array:
+        r"""What the initial blocks add to all neurons alike, $a\,E\phi(\hat h)$, from the variances of $\hat h$."""
+        means = np.zeros_like(variances) if self.centred else self.phi.mean(variances)
+        return self.a * means[..., None] * self.root
 
     def _conditional(self, node: int, rows: Array, seen: Array) -> Array:
         r"""$E[\phi(h) - \phi(\hat h) \mid U, V]$, shape (new, N)."""
@@ -123,12 +139,19 @@ class NeuronFunctions(FlowStates):
         self.y = orthonormal(x, self.y)
         rows, seen = x @ transposed(self.y), self._seen(slice(None), x, weights)
         pulls = np.stack([self._pulls(*part) for part in zip(range(len(x)), rows, seen, strict=True)])
-        vectors = np.concatenate([self.a**2 * weights[:, None] * self.x, -self.a * self.y], axis=1)
+        vectors = np.concatenate([self.moving * self.a**2 * weights[:, None] * self.x, -self.a * self.y], axis=1)
+        pull_back = self._pull_back(x)
 
         def change(at: slice, delta: Array) -> Array:
-            return (pulls[at] @ delta[..., None])[..., 0] @ vectors[at]
+            return (pulls[at] @ delta[..., None])[..., 0] @ vectors[at] + pull_back[at] * (delta @ self.root)[..., None]
 
         return change
+
+    def _pull_back(self, x: Array) -> Array:
+        r"""What the initial blocks add per unit of $E\delta$, $-a\,x\,E\phi''(\hat h)$."""
+        if self.centred:
+            return np.zeros_like(x)
+        return -self.a * mean_curvature(self.phi, np.sum(x * x, -1))[..., None] * x
 
     def _pulls(self, node: int, rows: Array, seen: Array) -> Array:
         r"""Factors of a gradient in $E\,\delta h_i\delta h_j$, then in $E\,z_k\delta h_i$, shape (new, old + all, N)."""
@@ -148,7 +171,22 @@ class NeuronFunctions(FlowStates):
 
     def _tails(self, y: Array, slopes: Array) -> Array:
         """Of coordinates along U and V: the single neuron's are as rough as its cloud of z is small."""
-        return super()._tails(y @ self.ends.T, slopes @ self.ends.T)
+        seen = self.ends if self.centred else np.concatenate([self.ends, self.root[None]])
+        return super()._tails(y @ seen.T, slopes @ seen.T)
+
+
+def mean_curvature(phi: Nonlinearity, u: Array) -> Array:
+    r"""$E\phi''(\sqrt uz)$ of a function that is not odd, as $2V_u(u, v, 0)/E\phi(\sqrt vz)$ for any v where that is not 0.
+
+    >>> from limits.nonlinearity import nonlinearity
+    >>> mean_curvature(nonlinearity("square"), np.array([0.5, 2.0])).round(12)
+    array([2., 2.])
+    """
+    u = np.maximum(u, SMALLEST)
+    tried = u.max(initial=SMALLEST) * np.array([0.0, 0.25, 1.0])
+    means = phi.mean(tried)
+    best = np.argmax(np.abs(means))
+    return 2 * phi.dual(u, tried[best], 0.0, mean_subtraction=False).V_u / means[best]
 
 
 def resolved(x: Array, y: Array) -> tuple[Array, Array]:

@@ -22,6 +22,8 @@ from limits.deep.refine import Level, Refined, Refinement, higher
 from limits.panels import Panels
 
 Array = np.ndarray
+Weighted = tuple[Array, Array]
+"""Points (N, dimension) and their weights (N,), of sum 1."""
 CLOUDS = 8
 """How many clouds an error is read from."""
 POINTS = (2**10, 2**18)
@@ -40,7 +42,7 @@ def cloud(points: int, dimension: int, seed: int) -> Array:
     return np.concatenate([z, -z])
 
 
-def lattice(points: int, dimension: int, seed: int) -> tuple[Array, Array]:
+def lattice(points: int, dimension: int, seed: int) -> Weighted:
     r"""About `points` points in a ball, shape (N, dimension), and their weights: pairs z and -z, covariance exactly 1.
 
     The ball is $|z|^2 < 25$ at 500 points and grows like $2\ln N$.
@@ -57,6 +59,14 @@ def lattice(points: int, dimension: int, seed: int) -> tuple[Array, Array]:
     weights /= weights.sum()
     z = _whitened(z, weights)
     return np.concatenate([z, -z]), np.concatenate([weights, weights]) / 2
+
+
+def weighted(points: int, dimension: int, seed: int) -> Weighted:
+    """About `points` normal points and their weights: a lattice in few dimensions, else a cloud."""
+    if dimension <= LATTICE:
+        return lattice(points, dimension, seed)
+    z = cloud(points, dimension, seed)
+    return z, np.full(len(z), 1 / len(z))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +92,7 @@ def nested(points: int, dimensions: tuple[int, int], seed: int) -> Nested:
     """
     outer_dimension, inner_dimension = dimensions
     many = round((2 * points) ** 0.5)
-    if outer_dimension <= LATTICE:
-        outer, weights = lattice(many, outer_dimension, seed)
-    else:
-        outer = cloud(many, outer_dimension, seed)
-        weights = np.full(len(outer), 1 / len(outer))
+    outer, weights = weighted(many, outer_dimension, seed)
     half, rng = many // 4, np.random.default_rng([seed, 1])
     z = _normal(_sobol(half * len(outer), inner_dimension, rng)[: half * len(outer)])
     z = z.T.reshape(inner_dimension, len(outer), half).astype(np.float32)

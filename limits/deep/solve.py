@@ -16,8 +16,10 @@ from limits.deep.gaussian import linear_level
 from limits.deep.nonlinear import nonlinear_footprint, nonlinear_level
 from limits.deep.nonlinear_flow import nonlinear_flow_level
 from limits.deep.one_layer import one_layer_limit
+from limits.deep.pre_flow import pre_flow_limit
 from limits.deep.refine import Refined, Refinement, UnconvergedError, first_panels
 from limits.deep.two_layer import two_layer_limit
+from limits.deep.two_layer_post import two_layer_post_limit
 from limits.directions import trained_directions
 from limits.memory import SHARE, available_memory, require
 from limits.optimizers import refuse_others
@@ -70,14 +72,15 @@ def solve(
 
     and the mirror image for $\delta$; for $1/2 < \alpha$, $\alpha + \gamma = 1$ noise and response vanish and a
     deterministic flow is left. At $\alpha = 1$, $\gamma = 0$ expectations over neurons are means over clouds of them: for
-    nonlinear blocks of one layer, form "post", whose states are functions of (U, V), and of two layers, form "mlp". For
+    nonlinear blocks of one or two layers, form "post", whose states are functions of (U, V), and of two layers, form "mlp";
+    so they are for form "pre" at all $\alpha > 1/2$. For
     $\alpha \ge 1/2$, $\alpha + \gamma > 1$ the blocks stay frozen at initialization.
     `recurse` approaches it at rate $O(1/L)$ at $\alpha = 1/2$ and $O(L^{1-2\alpha}) + O(L^{-2(1-\alpha)})$ between.
 
     Args:
         problem: what to train.
         tol: error allowed in outputs and recorded kernels, relative to the larger of 1 and their largest value; 1e-8 by default.
-            Of nonlinear blocks at alpha = 1 it is a standard error, of outputs, and 1e-4 by default.
+            Of nonlinear blocks at alpha = 1, and of form "pre", it is a standard error, of outputs, and 1e-4 by default.
         record: which kernels to keep; by default the feature kernel at five depths, of eight samples where there are many.
         progress: called as progress(done, total) after every step of every resolution.
 
@@ -192,8 +195,11 @@ def _tolerance(problem: Problem, tol: float | None) -> float:
 
 
 def sampled(problem: Problem) -> bool:
-    """Whether the limit is a mean over samples of neurons, whose error is statistical: nonlinear blocks at alpha = 1."""
-    return _by_neurons(problem) or _nested(problem)
+    """Whether the limit is a mean over samples of neurons, whose error is statistical.
+
+    Nonlinear blocks at alpha = 1, and of form "pre" at all alpha > 1/2.
+    """
+    return _by_neurons(problem) or _nested(problem) or _seen(problem)
 
 
 def _by_neurons(problem: Problem) -> bool:
@@ -205,10 +211,21 @@ def _by_neurons(problem: Problem) -> bool:
 
 
 def _nested(problem: Problem) -> bool:
-    """Whether the limit is one of nonlinear one-layer blocks at alpha = 1, whose expectations are conditional on the neuron."""
+    """Whether the limit is one of one or two nonlinear layers, form "post", at alpha = 1, where means are given the neuron.
+
+    Blocks that are not centred drift there even where they do not learn.
+    """
     model = problem.model
     alpha, gammas, betas = problem.parametrization.layers(model.block_depth)
-    return model.block_depth == 1 and not model.phi.linear and alpha == 1 and min(gammas) == 0 and not any(betas)
+    few = model.block_depth <= 2 and not model.phi.linear and model.form == "post"
+    return few and alpha == 1 and (min(gammas) == 0 or not model.centred) and not any(betas)
+
+
+def _seen(problem: Problem) -> bool:
+    """Whether the limit is one of blocks of form "pre" at 1/2 < alpha <= 1, whose features are functions of the neuron."""
+    model = problem.model
+    alpha, _, betas = problem.parametrization.layers(model.block_depth)
+    return model.form == "pre" and not model.phi.linear and Fraction(1, 2) < alpha <= 1 and not any(betas)
 
 
 def _limit(problem: Problem, record: Record, tol: float, progress: Progress | None) -> Callable[[Refinement], Refined]:
@@ -234,7 +251,9 @@ def _limit(problem: Problem, record: Record, tol: float, progress: Progress | No
         report(t, problem.steps)
 
     if sampled(problem):
-        return partial(one_layer_limit if _nested(problem) else two_layer_limit, problem, record, done, tol)
+        nested = one_layer_limit if problem.model.block_depth == 1 else two_layer_post_limit
+        kinds = ((_nested, nested), (_seen, pre_flow_limit), (_by_neurons, two_layer_limit))
+        return partial(next(limit for kind, limit in kinds if kind(problem)), problem, record, done, tol)
     return lambda refinement: refinement.run(lambda panels: compute(problem, panels, record, moving, done))
 
 
@@ -271,21 +290,19 @@ def _existing(problem: Problem) -> None:
     name = f"{model.phi.name} blocks" if k == 1 else f"{model.phi.name} blocks of {k} layers"
     if any(betas) and not (model.phi.linear and k == 1):
         raise ValueError(f"the limit of {name} is known for initial weights of exponent 0, got {_text(betas)}: use initial=0")
-    if _by_neurons(problem):
+    if sampled(problem):
         return
     if k > 1 and not model.phi.linear:
         raise ValueError(
-            f"the limit of {name} is known at alpha = 1, gamma = 0 for form 'mlp', got form {model.form!r} at alpha = {alpha}, "
-            f"gamma = {_text(gammas)}: take block_depth=2, form='mlp' and COMPLETEP, or block_depth=1, or {FINITE}"
+            f"the limit of {name} is known for two layers at alpha = 1, gamma = 0, got form {model.form!r} at alpha = {alpha}, "
+            f"gamma = {_text(gammas)}: take block_depth=2 and COMPLETEP, or block_depth=1, or {FINITE}"
         )
-    if not model.phi.linear and model.form == "pre":
-        raise ValueError(f"the limit of {name} is known for form 'post', got 'pre': use form='post', or {FINITE}")
-    if not model.centred and alpha == 1:
+    if not model.phi.linear and model.form == "pre" and alpha == Fraction(1, 2):
         raise ValueError(
-            f"the limit of {name} without mean subtraction is not known at alpha = 1, where the means of the initial blocks add "
-            f"up: use mean_subtraction=True, or {FINITE}"
+            f"the limit of {name} of form 'pre' is known for alpha > 1/2, got 1/2, where noise multiplies phi'(x) and no "
+            f"state is Gaussian: use form='post', or {FINITE}"
         )
-    if alpha >= 1 and _moving(problem) and not (model.phi.linear and k == 1) and not _nested(problem):
+    if alpha >= 1 and _moving(problem) and not (model.phi.linear and k == 1):
         known, because = ("<= 1", "above it updates outgrow h") if k == 1 else ("< 1", "updates of second order count")
         raise ValueError(
             f"alpha = {alpha}: the limit of trained {name} is known for 1/2 <= alpha {known}, because {because}; lower alpha, "
