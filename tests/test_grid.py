@@ -346,6 +346,16 @@ def test_bad_input_gets_a_sentence(options, kind, sentence):
         ran(PROBLEMS["post, SGD"], **options)
 
 
+@pytest.mark.parametrize("optimizer", [SGD(1.0, steps=1), Adam(1.0, steps=1)], ids=["SGD", "Adam"])
+def test_rates_beyond_the_range_of_the_type_diverge_without_a_word(optimizer):
+    """Warnings are errors here: of 1e308, which is infinite in single precision, and of a multiplier that is."""
+    problem = replace(PROBLEMS["post, SGD"], optimizer=optimizer, batches=None)
+    found = ran(problem, lrs=[0.1, 1e308], multipliers=[1.0, 1e308], dtype="float32").losses[..., -1]
+    assert np.all(np.isfinite(found[0, 0]))
+    assert np.all(np.isinf(found[:, 1]))
+    assert np.all(np.isinf(found[1]))
+
+
 # Faults.
 
 

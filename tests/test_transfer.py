@@ -172,6 +172,45 @@ def test_what_diverges_is_part_of_the_curve():
     assert_array_equal(np.isinf(curve.losses[0, :, 0]), [False, False, False, True, True])
 
 
+FLAT = {
+    "no steps": (noisy(steps=0), (0.1, 0.3, 1.0)),
+    "tiny rates": (PROBLEM, (1e-30, 1e-29, 1e-28)),
+    "zero inputs": (noisy(inputs=np.zeros((20, 3))), (0.1, 0.3, 1.0)),
+}
+
+
+@pytest.mark.parametrize("rung", ["wide", "finite"])
+@pytest.mark.parametrize("why", FLAT)
+def test_a_loss_that_does_not_depend_on_the_rate_has_no_optimum(why, rung):
+    problem, lrs = FLAT[why]
+    networks = {"width": 8, "seeds": 3} if rung == "finite" else {}
+    answer = transfer(problem, blocks=(4, 8), lrs=lrs, rung=rung, **networks)
+    assert {best.where for best in answer.optima().values()} == {"flat"}
+    assert len(answer.optima()) == (3 if rung == "wide" else 2)
+    assert answer.drift() is None
+    assert answer.table().count("none: the loss does not depend on it") == len(answer.curves)
+    assert "no drift, the loss after training is the same at every learning rate" in answer.table()
+    assert {curve["optima"][0]["where"] for curve in answer.to_json()["curves"]} == {"flat"}
+
+
+def test_a_loss_that_depends_on_the_rate_is_not_flat():
+    """Rates of 1e-8 change the loss by 1e-8, which infinite width sees and single precision does not."""
+    for rung, where in (("wide", "highest"), ("finite", "flat")):
+        networks = {"width": 8, "seeds": 3} if rung == "finite" else {"limit": False}
+        answer = transfer(PROBLEM, blocks=[4], lrs=(1e-9, 3e-9, 1e-8), rung=rung, **networks)
+        assert answer.optima()[4].where == where
+
+
+def test_where_all_diverges_the_table_says_so():
+    answer = transfer(noisy(), blocks=(4, 8), lrs=(1e30, 1e31, 1e308), rung="finite", width=8, seeds=3)
+    assert answer.table().count("none: all diverged") == 2
+    assert "no drift, training diverges at every learning rate" in answer.table()
+    unknown = transfer(noisy(), lrs=(1e30, 1e31, 1e32), rung="deep")
+    assert "none: no loss was resolved" in unknown.table(), "the limit is not known to diverge"
+    plane = transfer(noisy(), blocks=[4], lrs=(1e30, 1e31, 1e32), multipliers=(0.5, 1, 2), rung="finite", width=8)
+    assert "unknown        none: all diverged" in plane.table()
+
+
 # Optima.
 
 
@@ -190,7 +229,11 @@ def test_a_parabola_has_its_vertex():
         ([5, 4, 3, 2, 1], "highest"),
         ([5, 1, np.inf, np.inf, np.inf], "inside"),
         ([np.inf] * 5, "none"),
-        ([2, 2, 2, 2, 2], "lowest"),
+        ([2, 2, 2, 2, 2], "flat"),
+        ([0, 0, 0, 0, 0], "flat"),
+        ([2, 2, 2, 2, np.inf], "lowest"),
+        ([np.nan] * 5, "unresolved"),
+        ([np.inf, np.inf, np.nan, np.nan, np.nan], "none"),
         ([np.nan, 3, 2, 3, np.nan], "inside"),
     ],
 )
@@ -408,7 +451,7 @@ def test_losses_that_were_not_resolved_are_said():
     single = noisy(inputs=[[1.0]], targets=[[1.0]])
     answer = transfer(single, rung="deep", lrs=(0.5, 1.0, 2.0, 1e4), tol=1e-4)
     assert_array_equal(np.isnan(answer.curves[0].losses[0, :, 0]), [False, False, False, True])
-    assert "L = ∞: 1 losses were not resolved" in answer.table()
+    assert "L = ∞: 1 loss was not resolved" in answer.table()
 
 
 def test_names():
@@ -426,6 +469,7 @@ def test_names():
         ({"rung": "finite"}, "the rung finite needs a width"),
         ({"width": 8}, "the rung wide has infinite width: leave width out"),
         ({"lrs": (0.1, 0.2)}, "an optimum needs at least 3 learning rates, or one and 3 multipliers"),
+        ({"lrs": ()}, "lrs must be at least one number, got none: write lrs=\\[0.1, 0.3, 1.0\\]"),
         ({"lrs": (0, 1, 2)}, "lrs must be finite and > 0, got 0"),
         ({"multipliers": (1, 2)}, "an optimum needs at least 3"),
         ({"loss": "test"}, "loss must be 'train' or 'probe', got 'test'"),
@@ -449,21 +493,32 @@ def test_arguments_of_a_wrong_type_get_a_sentence_too():
 import limits
 from limits.compare import transfer
 one = limits.Problem(limits.ResNet(), limits.DEPTH_MUP, limits.SGD(1.0, 2), [[1.0]], [[1.0]])
-for changes in ({"problem": None}, {"blocks": 8}, {"lrs": 0.1}, {"parametrizations": "1/2"}, {"multipliers": 2}):
+for changes in (
+    {"problem": None}, {"blocks": 8}, {"lrs": 0.1}, {"lrs": "0.1:1:3"}, {"lrs": None}, {"lrs": ["a"]},
+    {"lrs": {1: 2, 2: 3, 3: 4}}, {"parametrizations": "1/2"}, {"multipliers": 2}, {"limit": "no"}, {"folder": 3}, {"progress": 3},
+):
     try:
         transfer(**({"problem": one, "blocks": (4, 8), "lrs": (0.1, 0.2, 0.4)} | changes))
     except TypeError as why:
         print(why)
 """
     said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=120).stdout
+    write = "write {0}=[0.1, 0.3, 1.0], or {0}=np.geomspace(0.1, 10, 9) for 9 of them from 0.1 to 10"
     for line, expected in zip(
         said.splitlines(),
         [
             "problem must be a Problem, got None",
             "blocks must be several whole numbers, got 8: write blocks=[8]",
-            "lrs must be several numbers, got 0.1: write lrs=[0.1]",
+            "lrs must be several numbers, got 0.1: " + write.format("lrs"),
+            "lrs must be several numbers, got '0.1:1:3': " + write.format("lrs"),
+            "lrs must be several numbers, got None: " + write.format("lrs"),
+            "lrs must be numbers > 0, got 'a' among them: " + write.format("lrs"),
+            "lrs must be several numbers, got {1: 2, 2: 3, 3: 4}: " + write.format("lrs"),
             "parametrizations must be a list of them, or a dict of names and them, got '1/2'",
-            "multipliers must be several numbers, got 2: write multipliers=[2]",
+            "multipliers must be several numbers, got 2: " + write.format("multipliers"),
+            "limit must be True or False, got 'no'",
+            "folder must be the path of a folder, or None, got 3",
+            "progress must be a function that is called as progress(done, total), or None, got 3",
         ],
         strict=True,
     ):
@@ -505,6 +560,10 @@ def test_curves_are_drawn_as_they_are(wide, axes):
         assert_array_equal(points[seen, 1], curve.mean[0])
         assert_array_equal(points[points[:, 0] == best.at], [[best.at, best.loss]])
         assert np.all(np.diff(points[:, 0]) > 0)
+        computed = np.union1d(curve.fine[0], [best.at])
+        assert_array_equal(points[:, 0], computed, "a dot is what was computed, and nothing else")
+    assert {line.get_marker() for line in axes.lines if not line.get_label().startswith("_")} == {"."}
+    assert axes.get_legend().get_title().get_text() == "blocks L (dots: computed)"
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert len(axes.containers) == 4
 
@@ -564,8 +623,40 @@ def test_pictures_of_what_diverges_everywhere(axes):
     nothing = transfer(PROBLEM, blocks=[512], lrs=(0.5, 1, 2), parametrizations=[Parametrization(-1, 0)], limit=False)
     for plot in (plots.transfer, plots.optimum):
         said = texts(plot(Figure().subplots(), nothing)).replace("\n", " ")
-        assert "no run stayed finite" in said or "no optimum lies inside the grid" in said
+        assert "training diverges at every learning rate" in said
     assert nothing.optima()[512].where == "none"
+
+
+@pytest.mark.parametrize(
+    ("problem", "changes", "sentence"),
+    [
+        (noisy(targets=np.zeros((20, 1))), {"blocks": (4, 8)}, "the loss is zero, before and after training"),
+        (noisy(targets=np.zeros((20, 1))), {"blocks": [4], "multipliers": (0.5, 1, 2)}, "the loss after training is the same"),
+        (PROBLEM, {"blocks": [4], "multipliers": (0.5, 1, 2), "lrs": (1e300, 1e301, 1e302)}, "training diverges at every"),
+        (PROBLEM, {"rung": "deep", "lrs": (1e30, 1e31, 1e32)}, "the loss is resolved to the tolerance at no learning rate"),
+        (noisy(steps=0), {"blocks": [4]}, "the loss after training is the same at every learning rate"),
+        (PROBLEM, {"rung": "deep", "parametrizations": [STANDARD]}, "there is no limit"),
+    ],
+    ids=["zero", "zero map", "diverging map", "unresolved", "flat", "no limit"],
+)
+def test_pictures_of_what_has_no_optimum(problem, changes, sentence, tmp_path):
+    """Warnings are errors here, of logarithms of zero and of layouts among them."""
+    figure = plots.transfers(transfer(problem, **({"lrs": (0.1, 0.3, 1.0)} | changes)))
+    figure.savefig(tmp_path / "figure.png")
+    assert sentence in " ".join(texts(panel) for panel in figure.axes)
+
+
+def test_pictures_of_what_is_far_above_the_beginning(tmp_path):
+    """All losses are ten orders above that before training: room for the words beside it would leave none for the picture."""
+    zero = noisy(targets=np.zeros((20, 1)), optimizer=SGD(1.0, 2, output_lr=1.0))
+    answer = transfer(zero, blocks=(4, 8), lrs=(30, 50, 70), rung="finite", width=16, seeds=3)
+    assert np.min([curve.mean for curve in answer.curves]) > 1e10 * np.max([curve.initial for curve in answer.curves])
+    figure = plots.transfers(answer)
+    figure.savefig(tmp_path / "figure.png")
+    low, high = figure.axes[0].get_ylim()
+    assert low < min(curve.mean.min() for curve in answer.curves) < high
+    plane = transfer(PROBLEM, blocks=[4], lrs=(300, 500, 1000), multipliers=(0.5, 1, 2), rung="finite", width=16, seeds=3)
+    plots.transfers(plane).savefig(tmp_path / "map.png")
 
 
 def test_pictures_of_the_wrong_answer_get_a_sentence(wide, plane, axes):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from limits.compare.optimum import finer, refine
+from limits.compare.optimum import ROUND_OFF, finer, flat, locate, refine
 from limits.deep import ToleranceWarning, UnresolvedError, solve
 from limits.finite import grid
 from limits.problem import Problem
@@ -85,8 +85,12 @@ def exact_landscape(
         lr, a = (place, multipliers[0]) if len(lrs) > 1 else (lrs[0], place)
         return evaluate(lr, a, tolerance, strict)
 
-    x, heights = finer(lambda place: loss_at(place, tol, True)[0], axis, losses.ravel())
-    best = refine(lambda place: loss_at(place, max(FINEST, tol**2), False), x, heights)
+    precision = tol if blocks is None else ROUND_OFF
+    if flat(losses, precision):
+        x, heights, best = axis, losses.ravel(), locate(axis, losses.reshape(-1, 1), precision=precision)
+    else:
+        x, heights = finer(lambda place: loss_at(place, tol, True)[0], axis, losses.ravel())
+        best = refine(lambda place: loss_at(place, max(FINEST, tol**2), False), x, heights)
     optimum = {name: getattr(best, name) for name in ("where", "at", "error", "loss")}
     return curve | optimum | {"rivals": np.array(best.rivals), "fine": np.stack([x, heights])}
 

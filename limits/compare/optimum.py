@@ -27,10 +27,11 @@ class Optimum:
     r"""The learning rate (or multiplier) of the smallest loss.
 
     Attributes:
-        at: where the loss is smallest; at an edge of the grid the edge, NaN where no run stayed finite.
+        at: where the loss is smallest; at an edge of the grid the edge, NaN where there is none.
         error: standard error of $\log_2$ of it; NaN where it is unknown.
         loss: the smallest loss.
-        where: "inside", "lowest" or "highest" (the edges of the grid, where the true optimum is unknown), or "none".
+        where: "inside", "lowest" or "highest" (the edges of the grid, where the true optimum is unknown), "flat" where the loss
+            is the same everywhere, "unresolved" where no loss was resolved, or "none" where no run stayed finite.
         resampled: $\log_2$ of the optimum of every bootstrap sample of the seeds, less their mean; empty for exact curves.
         rivals: of an exact curve, other minima whose loss is within 10% of the smallest.
 
@@ -98,7 +99,16 @@ def logarithm(losses: Any) -> Any:
     return np.clip(logs, -LARGEST_LOG, LARGEST_LOG)
 
 
-def locate(x: np.ndarray, losses: np.ndarray, resamples: np.ndarray | None = None) -> Optimum:
+def flat(losses: np.ndarray, precision: float = ROUND_OFF) -> bool:
+    """Whether losses are the same up to a relative precision.
+
+    >>> flat(np.array([0.5, 0.5])), flat(np.zeros(3)), flat(np.array([0.5, np.inf])), flat(np.array([0.5, 0.51]))
+    (True, True, False, False)
+    """
+    return bool(np.all(np.isfinite(losses)) and np.ptp(losses) <= precision * np.max(np.abs(losses)))
+
+
+def locate(x: np.ndarray, losses: np.ndarray, resamples: np.ndarray | None = None, precision: float = ROUND_OFF) -> Optimum:
     r"""The optimum of measured losses: the vertex of the parabola through the lowest point and its neighbours, in logarithms.
 
     Its variance is that of the vertex over bootstrap samples of the seeds (the same ones at every x, whose networks share
@@ -110,12 +120,15 @@ def locate(x: np.ndarray, losses: np.ndarray, resamples: np.ndarray | None = Non
         x: learning rates or multipliers, increasing, shape (R,).
         losses: shape (R, seeds).
         resamples: of `resampling`, which of a single seed are none and leave the error unknown; None where losses are exact.
+        precision: relative, of a loss.
     """
     mean = losses.mean(1)
     logs, places = logarithm(mean), np.log2(x)
     best = int(np.argmin(logs))
     if not np.isfinite(mean[best]):
-        return Optimum(np.nan, np.nan, np.inf, "none", np.zeros(0))
+        return Optimum(np.nan, np.nan, np.inf, "none" if np.any(np.isinf(mean)) else "unresolved", np.zeros(0))
+    if flat(mean, precision):
+        return Optimum(np.nan, np.nan, float(mean[best]), "flat", np.zeros(0))
     where = "lowest" if best == 0 else "highest" if best == len(x) - 1 else "inside"
     if where != "inside":
         return Optimum(float(x[best]), np.nan, float(mean[best]), where, np.zeros(0))

@@ -1,6 +1,6 @@
 """What `transfer` found, as text and in terms of JSON."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import isinf
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,19 @@ SHARP = 1e-4
 """Standard error, in doublings, below which an optimum is printed with its digits instead of an interval."""
 WITHIN = 0.1
 """The sublevel set of a table: losses of at most so much more than the smallest."""
-MISSING = {"lowest": "at the lower edge, {:.3g}", "highest": "at the upper edge, {:.3g}", "none": "none: all diverged"}
+MISSING = {
+    "lowest": "at the lower edge, {:.3g}",
+    "highest": "at the upper edge, {:.3g}",
+    "flat": "none: the loss does not depend on it",
+    "unresolved": "none: no loss was resolved",
+    "none": "none: all diverged",
+}
+NOWHERE = {
+    "flat": "the loss after training is the same at every {}",
+    "unresolved": "the loss is resolved to the tolerance at no {}",
+    "none": "training diverges at every {}",
+}
+"""Why there is no optimum on any curve."""
 AXES = {"lr": "learning rate", "multiplier": "multiplier"}
 
 
@@ -36,6 +48,14 @@ def place(best: Optimum) -> str:
         return f"{best.at:.3g}"
     low, high = best.interval()
     return f"{best.at:.7g}" if best.error < SHARP else f"{best.at:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def nowhere(answer: "Transfer", curves: Iterable["Curve"]) -> str:
+    """Why curves have no optimum: the same reason for all of them, or that of a grid."""
+    wheres = {best.where for curve in curves for best in curve.optima}
+    if len(wheres) == 1 and (where := wheres.pop()) in NOWHERE:
+        return NOWHERE[where].format(AXES[answer.axis])
+    return "fewer than two optima inside the grid"
 
 
 def table(answer: "Transfer") -> str:
@@ -69,7 +89,7 @@ def _drifts(answer: "Transfer") -> Iterator[str]:
             out = f" (without L = {', '.join(left)})" if left else ""
             yield f"{name}: the best {AXES[answer.axis]} moves by a factor 2^({drift}) per doubling of the blocks, 95 %{out}"
         elif curves:
-            yield f"{name}: no drift, fewer than two optima inside the grid"
+            yield f"{name}: no drift, {nowhere(answer, curves)}"
 
 
 def _map_rows(answer: "Transfer") -> list[tuple[str, ...]]:
@@ -77,11 +97,21 @@ def _map_rows(answer: "Transfer") -> list[tuple[str, ...]]:
     for name in answer.names:
         slopes = answer.sublevel_slope(name, within=WITHIN)
         for n, curve in enumerate(answer.of(name)):
-            a, r = np.unravel_index(np.argmin(np.where(np.isnan(curve.mean), np.inf, curve.mean)), curve.mean.shape)
-            where = f"{answer.lrs[r]:.3g}", f"{answer.multipliers[a]:.3g}"
             slope = f"lr ~ a^({slopes[curve.blocks]})" if curve.blocks in slopes else "unknown: too few inside the grid"
-            rows.append((name if n == 0 else "", size(curve.blocks), f"{curve.mean[a, r]:.6g}", *where, slope))
+            rows.append((name if n == 0 else "", size(curve.blocks), *_smallest(answer, curve), slope))
     return rows
+
+
+def _smallest(answer: "Transfer", curve: "Curve") -> tuple[str, str, str]:
+    """The smallest loss of a map, at which learning rate and multiplier; or why there are none."""
+    lowest = np.min(curve.mean, where=np.isfinite(curve.mean), initial=np.inf)
+    wheres = {best.where for best in curve.optima}
+    if wheres == {"flat"}:
+        return f"{lowest:.6g}", "any", "any"
+    if not np.isfinite(lowest):
+        return "unknown", MISSING["none" if "none" in wheres else "unresolved"], "none"
+    a, r = np.argwhere(curve.mean == lowest)[0]
+    return f"{lowest:.6g}", f"{answer.lrs[r]:.3g}", f"{answer.multipliers[a]:.3g}"
 
 
 def _slopes(answer: "Transfer") -> Iterator[str]:
@@ -103,7 +133,8 @@ def _rivals(answer: "Transfer") -> Iterator[str]:
 def _unresolved(answer: "Transfer") -> Iterator[str]:
     for curve in answer.curves:
         if count := int(np.isnan(curve.losses).sum()):
-            yield f"{curve.name}, L = {size(curve.blocks)}: {count} losses were not resolved to the tolerance and are left out"
+            were = "loss was" if count == 1 else "losses were"
+            yield f"{curve.name}, L = {size(curve.blocks)}: {count} {were} not resolved to the tolerance and left out"
 
 
 def to_json(answer: "Transfer") -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Does the optimum transfer? Loss after training against learning rate and multiplier, for every number of blocks."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from math import inf, isinf
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from limits.parametrization import COMPLETEP, DEPTH_MUP, Parametrization
 from limits.problem import Problem
 from limits.sweeps import Job, run
 from limits.trajectory import Interrupted
-from limits.validation import expect, number, whole
+from limits.validation import Progress, expect, flag, number, whole
 from limits.wide import refuse_blocks
 
-Progress = Callable[[int, int], None]
 RUNGS = ("finite", "wide", "deep")
 KNOWN = {DEPTH_MUP: "Depth-µP", COMPLETEP: "CompleteP", Parametrization(0, 0): "standard"}
 """Parametrizations that have a name."""
+SPREAD = 16
+"""Times round-off by which losses of networks must differ to depend on the learning rate."""
 FEWEST = 3
 """Points of the shortest curve that has an inside."""
 
@@ -58,8 +60,9 @@ def transfer(
     A parametrization transfers if the optimum $\eta^*(L)$ settles as $L$ grows. Of real networks it is located by a parabola
     through the lowest point and its neighbours in $\log\eta$, with an error bar from a bootstrap over the seeds and the distance
     to other interpolations; at infinite width there is no noise, and it is sought to many digits. A network that diverges has an
-    infinite loss, and is part of the curve. At infinite width and $\alpha = \gamma = 1/2$ the curves tend to that of the limit at
-    rate $1/L$; $\gamma$ enters only through $\eta L^{-\gamma}$, so that with SGD (1/2, 0) has the same, shifted by $L^{-1/2}$.
+    infinite loss, and is part of the curve; a curve that is flat has no optimum. At infinite width and $\alpha = \gamma = 1/2$
+    the curves tend to that of the limit at rate $1/L$; $\gamma$ enters only through $\eta L^{-\gamma}$, so that with SGD (1/2, 0)
+    has the same, shifted by $L^{-1/2}$.
 
     Args:
         problem: what to train.
@@ -118,7 +121,7 @@ def transfer(
     no_limit = {name: str(found["no_limit"]) for (name, _), found in answers.items() if "no_limit" in found}
     found = {key: _read(values, loss) for key, values in answers.items() if "no_limit" not in values}
     curves = [
-        Curve(name, named[name], L, v["losses"], v["initial"], _optima(v, grid, rung), v.get("fine"))
+        Curve(name, named[name], L, v["losses"], v["initial"], _optima(v, grid, rung, dtype), v.get("fine"))
         for (name, L), v in found.items()
     ]
     meta = networks if rung == "finite" else {}
@@ -160,18 +163,22 @@ def _named(given: Any, block_depth: int) -> dict[str, Parametrization]:
 
 def _grid(values: Any, name: str) -> np.ndarray:
     """Positive numbers, each once, in increasing order."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise TypeError(f"{name} must be several numbers, got {values!r}: write {name}=[{values}]")
-    grid = np.unique([number(float(v) if isinstance(v, np.number) else v, name, open_low=True) for v in values])
-    if not len(grid):
-        raise ValueError(f"{name} must be at least one number, got none")
-    return grid
+    spaced = f"write {name}=[0.1, 0.3, 1.0], or {name}=np.geomspace(0.1, 10, 9) for 9 of them from 0.1 to 10"
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be several numbers, got {values!r}: {spaced}")
+    given = [v.item() if isinstance(v, np.number) else v for v in values]
+    if not given:
+        raise ValueError(f"{name} must be at least one number, got none: {spaced}")
+    if wrong := [v for v in given if isinstance(v, bool) or not isinstance(v, Real)]:
+        raise TypeError(f"{name} must be numbers > 0, got {wrong[0]!r} among them: {spaced}")
+    return np.unique([number(v, name, open_low=True) for v in given])
 
 
 def _sizes(rung: str, blocks: Sequence[int], width: int | None, limit: bool) -> list[float]:
     """Numbers of blocks in increasing order, inf for the limit."""
     if isinstance(blocks, str) or not isinstance(blocks, Iterable):
         raise TypeError(f"blocks must be several whole numbers, got {blocks!r}: write blocks=[{blocks}]")
+    flag(limit, "limit")
     sizes: list[float] = [*sorted({whole(L, "blocks") for L in blocks})]
     if bool(sizes) == (rung == "deep"):
         raise ValueError(
@@ -217,13 +224,16 @@ def _read(values: Mapping[str, Any], loss: str) -> dict[str, Any]:
     return dict(values) | {name: np.asarray(values[prefix + name]) for name in ("losses", "initial")}
 
 
-def _optima(found: Mapping[str, Any], grid: Mapping[str, np.ndarray], rung: str) -> tuple[Optimum, ...]:
+def _optima(found: Mapping[str, Any], grid: Mapping[str, np.ndarray], rung: str, dtype: str) -> tuple[Optimum, ...]:
     """Along the learning rates, of every multiplier; or along the multipliers, where there is a single learning rate."""
     if "at" in found:
         at, error, loss = (float(found[name]) for name in ("at", "error", "loss"))
         rivals = tuple(float(rival) for rival in found["rivals"])
         return (Optimum(at, error, loss, str(found["where"]), np.zeros(0), rivals),)
-    resamples = resampling(found["losses"].shape[-1]) if rung == "finite" else None
+    how: dict[str, Any] = {}
+    if rung == "finite":
+        held = "float64" if dtype == "float64" else "float32"
+        how = {"resamples": resampling(found["losses"].shape[-1]), "precision": SPREAD * float(np.finfo(held).eps)}
     if len(grid["lrs"]) > 1:
-        return tuple(locate(grid["lrs"], row, resamples) for row in found["losses"])
-    return (locate(grid["multipliers"], found["losses"][:, 0], resamples),)
+        return tuple(locate(grid["lrs"], row, **how) for row in found["losses"])
+    return (locate(grid["multipliers"], found["losses"][:, 0], **how),)

@@ -245,7 +245,8 @@ class _Runs:
         """Train side by side; yields the evaluations as they are done, the last when the batch is counted in."""
         T, seeds = self.problem.steps, len(drawn)
         observation = Observation(self.observer, self.library, seeds, self.width)
-        training = self.engine.training(drawn, observation.watch)
+        with np.errstate(over="ignore"):  # rates beyond the range of the type are infinite, and diverge
+            training = self.engine.training(drawn, observation.watch)
         self.pending = []
         for t in range(T + 1):
             with np.errstate(all="ignore"):

@@ -183,11 +183,12 @@ class _Members:
         S, put = len(drawn), self.library.put
         copies = np.tile(np.arange(S), len(chosen))
         u, v, weights = put(drawn.u[copies]), put(drawn.v[copies]), [put(w[:, copies]) for w in drawn.weights]
-        rates = self._relative(np.repeat([lrs[r] for _, r in chosen], S))
         factors = np.repeat([multipliers[a] for a, _ in chosen], S)
-        training = DenseTraining(
-            self._posed(), self.library, u, v, weights, lrs=rates, multipliers=factors, watch=lambda side, t: None
-        )
+        with np.errstate(over="ignore"):  # a rate beyond the range of the type is infinite, and its network diverges
+            rates = self._relative(np.repeat([lrs[r] for _, r in chosen], S))
+            training = DenseTraining(
+                self._posed(), self.library, u, v, weights, lrs=rates, multipliers=factors, watch=lambda side, t: None
+            )
         alive = np.ones(len(copies), bool)
         for t in range(self.problem.steps + 1):
             with np.errstate(all="ignore"):

@@ -7,7 +7,7 @@ import numpy as np
 
 from limits.compare.curves import Curve, Transfer
 from limits.compare.optimum import CONFIDENCE, Slope
-from limits.compare.tables import AXES, WITHIN, size
+from limits.compare.tables import AXES, WITHIN, nowhere, size
 from limits.plots.style import DEEP, blank, edges, legend
 
 HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -21,7 +21,8 @@ ROOM = 1.6
 def transfer(axes: Any, answer: Transfer, name: str | None = None) -> Any:
     """Loss after training against learning rate (or multiplier), a line per number of blocks from light to dark, the limit black.
 
-    Diamonds mark the optima, with 95 % intervals; shading is one standard error over seeds. A line that ends went to infinity.
+    Dots are what was computed, and lines join them; those of exact curves are closer where losses are low. Diamonds mark the
+    optima, with 95 % intervals; shading is one standard error over seeds. A line that ends went to infinity, or was not resolved.
 
     Args:
         axes: where to draw.
@@ -34,34 +35,40 @@ def transfer(axes: Any, answer: Transfer, name: str | None = None) -> Any:
     if answer.is_map:
         raise ValueError("learning rate and multiplier both vary: draw plots.loss_map instead")
     curves, name = answer.of(name), name or answer.names[0]
-    if not any(np.any(np.isfinite(curve.losses)) for curve in curves):
-        return blank(axes, _greek(name), answer.no_limit.get(name, "no run stayed finite"))
+    means = np.concatenate([np.zeros(0), *(curve.mean[np.isfinite(curve.mean)] for curve in curves)])
+    if not np.any(means > 0):
+        why = "the loss is zero, before and after training" if len(means) else nowhere(answer, curves)
+        return blank(axes, _greek(name), answer.no_limit.get(name, why))
     untrained = min(float(curve.initial.mean()) for curve in curves)  # where initial features explode, deeper ones start higher
     for curve, colour in zip(curves, _depth_colours(curves), strict=True):
         _line(axes, answer, curve, colour, ROOM * untrained)
-    axes.axhline(untrained, color="0.6", lw=1, ls=":", zorder=1)
-    axes.annotate(
-        "before training", (0.01, untrained), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=7
-    )
-    lowest = min(np.min(c.mean, where=np.isfinite(c.mean), initial=np.inf) for c in curves)
+    if untrained > 0:
+        axes.axhline(untrained, color="0.6", lw=1, ls=":", zorder=1)
+        where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        text = axes.annotate("before training", (0.01, untrained), (0, 2), **where, fontsize=7, annotation_clip=True)
+        text.set_in_layout(False)  # where all losses are far above it there is no room to be made for it
+    lowest = float(np.min(means[means > 0]))
     axes.set(xscale="log", yscale="log", xlim=(answer.places[0] / 1.1, answer.places[-1] * 1.1))
-    axes.set_ylim((lowest / untrained) ** 0.1 * lowest, max(ROOM * untrained, 1.1 * lowest))
+    below = min(1.0, lowest / untrained) if untrained > 0 else 1.0
+    axes.set_ylim(below**0.1 * lowest / 1.02, max(ROOM * untrained, 1.1 * lowest))
     _plain_ticks(axes.yaxis)
     what = "loss of probes after training" if answer.measure == "probe" else LOSS
     what += " (shaded: ± 1 standard error)" if curves[0].losses.shape[-1] > 1 else ""
     without = ": no limit" if name in answer.no_limit else ""
     axes.set(xlabel=SYMBOLS[answer.axis], ylabel=what, title=_greek(name) + without)
     axes.grid(alpha=0.25, which="major")
-    legend(axes, fontsize=8, title="blocks L", title_fontsize=8)
+    legend(axes, fontsize=8, title="blocks L (dots: computed)", title_fontsize=8)
     return axes
 
 
 def _line(axes: Any, answer: Transfer, curve: Curve, colour: Any, top: float) -> None:
     (x, mean), error = _points(answer, curve), np.nan_to_num(curve.error.ravel(), posinf=0.0, neginf=0.0)
     limit = isinf(curve.blocks)
-    style = {"color": colour, "lw": 2.0 if limit else 1.4, "ls": "--" if limit else "-", "zorder": 5 if limit else 3}
+    style = {"color": colour, "lw": 1.2 if limit else 1.0, "ls": "--" if limit else "-", "zorder": 5 if limit else 3}
+    style |= {"marker": ".", "ms": 4.5}
     filled = mean.filled(np.inf)
-    unseen = ": off the scale" if np.any(np.isfinite(filled)) else ": all diverge"
+    none = ": not resolved" if curve.optima[0].where == "unresolved" else ": all diverge"
+    unseen = ": off the scale" if np.any(np.isfinite(filled)) else none
     axes.plot(x, mean, label=size(curve.blocks) + ("" if np.any(filled < top) else unseen), **style)
     if np.any(error > 0):
         axes.fill_between(x, np.maximum(mean - error, 0.5 * mean), mean + error, color=colour, alpha=0.2, lw=0)
@@ -117,7 +124,8 @@ def optimum(axes: Any, answer: Transfer, multiplier: float | None = None) -> Any
     found = {name: answer.optima(name, multiplier) for name in answer.names}
     sizes = sorted({L for optima in found.values() for L in optima if not isinf(L)})
     if not any(best.known for optima in found.values() for best in optima.values()):
-        return blank(axes, "Optimum", "no optimum lies inside the grid")
+        why = nowhere(answer, answer.curves) if answer.curves else "there is no limit"
+        return blank(axes, "Optimum", why.replace("fewer than two optima", "no optimum lies"))
     for n, (name, optima) in enumerate(found.items()):
         colour, drift = HUES[n % len(HUES)], answer.drift(name, multiplier)
         inside = {L: best for L, best in optima.items() if best.known and not isinf(L)}
@@ -170,13 +178,16 @@ def loss_map(axes: Any, answer: Transfer, name: str | None = None, blocks: float
         blocks = next(iter(curves))
     if blocks not in curves:
         raise ValueError(f"blocks must be one of {', '.join(map(size, curves))}, got {blocks!r}")
+    losses, title = curves[blocks].mean, f"{_greek(curves[blocks].name)}, L = {size(blocks)}"
+    if not np.any(losses[np.isfinite(losses)] > 0):
+        return blank(axes, title, nowhere(answer, [curves[blocks]]))
     _mesh(axes, answer, curves[blocks])
     below, near = r"largest $\eta$ below it", f"within {WITHIN:.0%} of the best"
     for within, colour, what in ((None, HUES[1], below), (WITHIN, "white", near)):
         if slope := answer.sublevel_slope(name, within=within).get(blocks):
             _edge(axes, slope, colour, f"{what}: slope {_signed(slope)}")
     axes.set(xscale="log", yscale="log", xlabel=SYMBOLS["multiplier"], ylabel=SYMBOLS["lr"])
-    axes.set_title(f"{_greek(curves[blocks].name)}, L = {size(blocks)}")
+    axes.set_title(title)
     for axis in (axes.xaxis, axes.yaxis):
         _plain_ticks(axis)
     under = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17), "frameon": False}
@@ -191,9 +202,12 @@ def _mesh(axes: Any, answer: Transfer, curve: Curve) -> None:
     mean = curve.mean.T
     seen = np.ma.masked_where(~(mean <= curve.initial.mean(1)), mean)
     axes.set_facecolor("0.82")
-    norm = LogNorm(seen.min(), np.median(curve.initial.mean(1)), clip=True) if seen.count() else None
+    positive = seen.compressed()[seen.compressed() > 0]
+    norm = LogNorm(positive.min(), np.median(curve.initial.mean(1)), clip=True) if len(positive) else None
     borders = [_log_edges(values) for values in (answer.multipliers, answer.lrs)]
     mesh = axes.pcolormesh(*borders, seen, cmap="viridis", norm=norm)
+    if norm is None:
+        return
     bar = axes.figure.colorbar(mesh, ax=axes, label="loss of probes after training" if answer.measure == "probe" else LOSS)
     _plain_ticks(bar.ax.yaxis)
 
