@@ -87,7 +87,14 @@ def theory(app):
             (HERE / "theory" / f"{script.stem}.md").write_text(page.stdout)
 
 
+def explorer(app, exception):
+    """Write the explorer beside the other pages; its runs take about a minute."""
+    if exception is None and app.builder.name == "html":
+        limits.explorer.write(Path(app.outdir) / "explorer.html")
+
+
 def setup(app):
     """Connect after napoleon, which runs at the default priority."""
     app.connect("autodoc-process-docstring", mathematics, priority=600)
+    app.connect("build-finished", explorer)
     app.connect("builder-inited", theory)

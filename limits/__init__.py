@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from limits import compare as compare
     from limits import data as data
     from limits import diversity as diversity
+    from limits import explorer as explorer
     from limits import lazy as lazy
     from limits import plots as plots
     from limits import pytorch as pytorch
@@ -133,7 +134,7 @@ _HOMES = {
     "simulate": "finite",
     "solve": "deep",
 }
-_ROOMS = ("compare", "data", "diversity", "lazy", "plots", "pytorch", "scaling", "sweeps")
+_ROOMS = ("compare", "data", "diversity", "explorer", "lazy", "plots", "pytorch", "scaling", "sweeps")
 
 __all__ = [
     "COMPLETEP",

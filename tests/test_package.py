@@ -16,7 +16,7 @@ import limits
 
 ROOT = Path(limits.__file__).parent
 HEAVY = ("scipy", "sympy", "torch", "matplotlib", "sklearn", "xarray", "dask", "distributed", "typer", "rich")
-ROOMS = ("compare", "data", "diversity", "lazy", "plots", "pytorch", "scaling", "sweeps")
+ROOMS = ("compare", "data", "diversity", "explorer", "lazy", "plots", "pytorch", "scaling", "sweeps")
 """Modules that are used by their own names, as `limits.data.digits`."""
 EXAMPLES = (*ROOMS, "compare", "cost")
 """Modules whose every public function and class is for users."""
