@@ -7,6 +7,7 @@ from typing import Any
 
 from limits.pytorch.axes import bare
 from limits.pytorch.groups import Given, settings
+from limits.pytorch.initial import MARK
 from limits.pytorch.multipliers import missing
 from limits.pytorch.names import split
 from limits.pytorch.parts import Part
@@ -103,7 +104,8 @@ def _diagnosed(part: Part, how: Plan, key: str, base: float, value: float) -> st
 
 def _shrinking(model: Any, how: Plan) -> Iterator[str]:
     """Matrices of blocks that are smaller than the others by a power of the number of blocks."""
-    if how.blocks.target < DEEP or any(p.is_meta for p in model.parameters()):
+    done = how.blocks.ratio == 1 or getattr(model, MARK, False)  # nothing to count twice, or sizes are the base's
+    if done or how.blocks.target < DEEP or any(p.is_meta for p in model.parameters()):
         return
     parameters, kinds = dict(model.named_parameters()), {}
     for part in how.parts:

@@ -118,7 +118,12 @@ class _Question:
         if given is None:
             return None
         role, letters = given
-        letters = letters or self._letters(self.names[-1], shape) or _letters_for(role, shape)
+        letters = (
+            letters
+            or (_letters_for(role, shape) if role == "tied" else None)
+            or self._letters(self.names[-1], shape)
+            or _letters_for(role, shape)
+        )
         if letters is None or len(letters) != len(shape.axes) or set(letters) - set("oi."):
             self._refuse(
                 f"has {shape}, and is said to be {role!r}: say with a letter an axis: outputs o, inputs i, neither .",
