@@ -1,0 +1,257 @@
+"""What an audit found: exponents beside what they should be, verdicts by kind, traps, and what to do; as text and JSON."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from limits.compare.check import CONFIDENCE
+from limits.compare.slopes import Estimate
+from limits.parametrization import Parametrization
+from limits.pytorch.audit_laws import VERDICTS, Law, violated
+from limits.regimes import Regime
+
+PASS, FAIL, UNRESOLVED, UNJUDGED = "pass", "fail", "unresolved", ""
+
+
+def worst(verdicts: list[str]) -> str:
+    """Fail if any fails, unresolved if any is unresolved, pass if any passes, else nothing was judged.
+
+    >>> worst(["pass", "unresolved", ""]), worst([""])
+    ('unresolved', '')
+    """
+    return next((one for one in (FAIL, UNRESOLVED, PASS) if one in verdicts), UNJUDGED)
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """One exponent.
+
+    Attributes:
+        law: what it is of, and what it should be.
+        measured: the estimate, over seeds.
+        margin: half of the interval that holds for all findings together, at the error rate of the audit.
+        tolerance: how far the exponent may be from the law.
+        sizes: widths, numbers of blocks, or of the learning-rate sweep numbers of blocks.
+        curve: the mean over seeds of the logarithm of what was measured.
+        spread: its standard error.
+        missing: why there is no estimate; empty where there is one.
+        remedy: what to do where it fails.
+    """
+
+    law: Law
+    measured: Estimate
+    margin: float
+    tolerance: float
+    sizes: np.ndarray
+    curve: np.ndarray
+    spread: np.ndarray
+    missing: str = ""
+    remedy: str = ""
+
+    @property
+    def off(self) -> float:
+        """Measured minus what the law says; of a law that only bounds, what is beyond the bound."""
+        if self.law.exact is None:
+            return float("nan")
+        off = self.measured.value - float(self.law.exact)
+        return max(0.0, off) if self.law.at_most else off
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % confidence interval of this finding alone."""
+        half = self.measured.half_width(CONFIDENCE)
+        return self.measured.value - half, self.measured.value + half
+
+    @property
+    def verdict(self) -> str:
+        """Pass, fail, unresolved, or "" where there is nothing to judge; as in `limits.compare.check.Row`."""
+        if self.law.exact is None or self.missing:
+            return UNJUDGED
+        if abs(self.off) > self.tolerance + self.margin:
+            return FAIL
+        reach = self.measured.value - float(self.law.exact) + self.margin if self.law.at_most else abs(self.off) + self.margin
+        return PASS if abs(self.off) <= self.tolerance and reach <= 3 * self.tolerance else UNRESOLVED
+
+    @property
+    def violates(self) -> str:
+        """The property of `classify` that a finding which fails violates."""
+        return violated(self.law, self.measured.value, self.margin) if self.verdict == FAIL else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding in terms of JSON; what is not finite is null."""
+        law = self.law
+        return {
+            "quantity": law.quantity,
+            "axis": law.axis,
+            "kind": law.verdict,
+            "measured": _finite(self.measured.value),
+            "standard_error": _finite(self.measured.error),
+            "margin": _finite(self.margin),
+            "interval_95": [_finite(end) for end in self.interval],
+            "exact": None if law.exact is None else str(law.exact),
+            "at_most": law.at_most,
+            "because": law.because,
+            "verdict": self.verdict,
+            "violates": self.violates,
+            "remedy": self.remedy,
+            "missing": self.missing,
+            "sizes": [float(size) for size in self.sizes],
+            "log_mean": [_finite(value) for value in self.curve],
+            "standard_errors": [_finite(value) for value in self.spread],
+        }
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A mistake that is often made: its name, whether it was "found", is "clear" or was "not checked", and a sentence."""
+
+    name: str
+    state: str
+    said: str
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    r"""What `coordinate_check` found in a model; printing it prints the table.
+
+    Of every finding an exponent is wanted to within `tolerance`, as in `limits.compare.ExponentCheck`: it fails if even the
+    interval that holds for all findings together keeps away from everything within the tolerance, and passes if it is within it
+    and the interval reaches no further than three tolerances. Where every quantity is a power law up to the tolerance over the
+    sizes, a correct model fails with probability `error_rate` at most, all verdicts together (Bonferroni).
+
+    Attributes:
+        parametrization: what the model was declared to be, and `regime` what that means.
+        findings: the exponents, by quantity and axis.
+        traps: mistakes that are often made.
+        diverged: sizes (width, blocks) at which some seed was not finite.
+        tolerance, error_rate: of the audit.
+        notes: how the model was measured, and what was left out.
+        meta: sizes, seeds, steps, ….
+    """
+
+    parametrization: Parametrization
+    regime: Regime
+    findings: tuple[Finding, ...]
+    traps: tuple[Trap, ...]
+    diverged: tuple[tuple[int, int], ...]
+    tolerance: float
+    error_rate: float
+    notes: tuple[str, ...]
+    meta: Mapping[str, Any]
+
+    @property
+    def verdicts(self) -> dict[str, str]:
+        """By kind: size, learning, diversity, block linearity, transfer; "" where it was not judged."""
+        found = {kind: worst([f.verdict for f in self.findings if f.law.verdict == kind]) for kind in VERDICTS}
+        if self.unstable:
+            found["size"] = FAIL
+        return found
+
+    @property
+    def unstable(self) -> bool:
+        """Whether models diverged, but not those of every size: what grows then does so with size."""
+        return bool(self.diverged) and len(self.diverged) < self.meta["sizes"]
+
+    @property
+    def verdict(self) -> str:
+        return worst(list(self.verdicts.values())) or UNRESOLVED
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == PASS
+
+    @property
+    def violated(self) -> tuple[str, ...]:
+        """The properties that are violated, most often violated first."""
+        named = [f.violates for f in self.findings if f.violates] + ["stable during training"] * self.unstable
+        return tuple(sorted(set(named), key=lambda name: (-named.count(name), name)))
+
+    def __getitem__(self, key: tuple[str, str]) -> Finding:
+        found = {(f.law.quantity, f.law.axis): f for f in self.findings}
+        if key not in found:
+            raise KeyError(f"there is no finding {key!r}: there are {', '.join(map(str, found))}")
+        return found[key]
+
+    def worst(self, kind: str) -> Finding | None:
+        """The finding of a kind that is furthest from its law, in units of what it may be off; None if none is judged."""
+        judged = [f for f in self.findings if f.law.verdict == kind and f.verdict]
+        order = (FAIL, UNRESOLVED, PASS)
+        return min(judged, key=lambda f: (order.index(f.verdict), -abs(f.off)), default=None)
+
+    def __str__(self) -> str:
+        return "\n".join([*_head(self), "", *_table(self), *_sentences(self)])
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{kind} {verdict or 'not judged'}" for kind, verdict in self.verdicts.items())
+        return f"Audit({self.verdict}: {said})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in terms of JSON."""
+        return {
+            "verdict": self.verdict,
+            "verdicts": self.verdicts,
+            "violated": list(self.violated),
+            "declared": {"parametrization": repr(self.parametrization), "regime": self.regime.to_json()},
+            "tolerance": self.tolerance,
+            "error_rate": self.error_rate,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "traps": [{"name": trap.name, "state": trap.state, "said": trap.said} for trap in self.traps],
+            "diverged": [list(size) for size in self.diverged],
+            "notes": list(self.notes),
+            "meta": dict(self.meta),
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+
+def _head(audit: Audit) -> Iterator[str]:
+    """The verdict, and by kind the finding that is furthest off."""
+    judged = sum(bool(f.verdict) for f in audit.findings)
+    yield (
+        f"{audit.verdict.upper()}: declared {audit.parametrization!r} ({audit.regime.name}); {judged} exponents, each wanted to "
+        f"within {audit.tolerance:g}; a correct model fails with probability at most {audit.error_rate:g} in all"
+    )
+    for kind, verdict in audit.verdicts.items():
+        one = audit.worst(kind)
+        off = (
+            "not measured" if one is None else f"{one.law.quantity} in {one.law.axis} is off by {one.off:+.2f} ± {one.margin:.2f}"
+        )
+        yield f"  {kind:<16}{verdict or '-':<12}{off}"
+    if audit.violated:
+        yield f"  violated: {', '.join(audit.violated)}"
+
+
+def _table(audit: Audit) -> Iterator[str]:
+    head = ("exponent of", "in", "measured", "95 % interval", "wanted", "verdict", "")
+    cells = [head, *(_cells(finding) for finding in audit.findings)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    for row in cells:
+        yield "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+
+
+def _cells(finding: Finding) -> tuple[str, ...]:
+    law, (low, high) = finding.law, finding.interval
+    exact = "-" if law.exact is None else f"{'≤ ' if law.at_most else ''}{law.exact}"
+    if finding.missing:
+        return law.quantity, law.axis, "-", "-", exact, "-", finding.missing
+    why = f"violates: {finding.violates}" if finding.violates else law.because
+    numbers = f"{finding.measured.value:+.2f}", f"[{low:+.2f}, {high:+.2f}]"
+    return law.quantity, law.axis, *numbers, exact, finding.verdict or "-", why
+
+
+def _sentences(audit: Audit) -> Iterator[str]:
+    remedies = dict.fromkeys(f.remedy for f in audit.findings if f.remedy and f.verdict == FAIL)
+    found = [trap.said for trap in audit.traps if trap.state == "found"]
+    states = [f"{trap.name}: {trap.state}" for trap in audit.traps]
+    for title, lines in (("what to do", [*remedies, *found]), ("traps", states), ("notes", audit.notes)):
+        if lines:
+            yield from ("", f"{title}:", *(f"  - {line}" for line in dict.fromkeys(lines)))
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

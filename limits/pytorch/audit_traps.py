@@ -1,0 +1,146 @@
+r"""Mistakes that are often made when a model is scaled, and what to do about a finding that fails.
+
+Named after what is confused: raw numbers of blocks with ratios to a base, layers with blocks, an initialization that already
+contains $1/\sqrt{2L}$ with one that does not, factors of depth at the ends, and Adam's $\varepsilon$ with zero.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from limits.pytorch.audit_findings import FAIL, Finding, Trap
+from limits.pytorch.audit_laws import BASE, BLOCKS, SIZE, WIDTH
+
+Slopes = Mapping[tuple[str, str], float]
+"""Fitted exponents of what is not judged, by quantity and axis."""
+NOTICED = 0.25
+"""Of an exponent that should be zero, or of epsilon over the gradient."""
+FOUND, CLEAR, UNCHECKED = "found", "clear", "not checked"
+
+
+def traps(findings: Sequence[Finding], slopes: Slopes, epsilons: Mapping[str, float], each: int) -> tuple[Trap, ...]:
+    """Every trap, in the order of the audit's page.
+
+    Args:
+        findings: all of them.
+        slopes: exponents of the standard deviations of initial weights.
+        epsilons: of every layer, epsilon over the rms of the gradient at the largest sizes.
+        each: residual blocks in a module.
+    """
+    named = {(finding.law.quantity, finding.law.axis): finding for finding in findings}
+    return (_raw_depth(named), _layers(each), _initial(slopes), _ends(named), _epsilon(epsilons, slopes))
+
+
+def _raw_depth(findings: Mapping[tuple[str, str], Finding]) -> Trap:
+    name = "raw number of blocks in place of the ratio to a base"
+    at_base = [finding for (_, axis), finding in findings.items() if axis == BASE]
+    if not at_base:
+        return Trap(name, UNCHECKED, "give base= its size and base_model= what makes the base model to compare with it")
+    bad = [f for f in at_base if f.verdict == FAIL]
+    if not bad:
+        return Trap(name, CLEAR, "")
+    times = "; ".join(f"its {f.law.quantity} is {np.exp(f.curve[0]):.3g} times as large" for f in bad)
+    said = f"at the size of the base model, the scaled model is not the base model: {times}"
+    return Trap(name, FOUND, f"{said}: scale by the ratio L / L_base of residual blocks, which is 1 there")
+
+
+def _layers(each: int) -> Trap:
+    name = "layers counted as blocks"
+    return Trap(name, CLEAR, f"a module holds {each} residual block{'s' * (each > 1)}")
+
+
+def _initial(slopes: Slopes) -> Trap:
+    name = "1/sqrt(2L) in the initialization"
+    deviations = {q.removeprefix("std of "): v for (q, axis), v in slopes.items() if axis == BLOCKS and q.startswith("std of ")}
+    shrinking = {layer: v for layer, v in deviations.items() if v < -NOTICED}
+    if not shrinking:
+        return Trap(name, CLEAR, "")
+    layers = ", ".join(f"{layer} (L^{v:.2f})" for layer, v in shrinking.items())
+    said = (
+        f"initial weights shrink with the number of blocks: {layers}; an initialization that contains 1/sqrt(2L) is a factor of "
+        "depth that the branch multiplier has already: take it out, or declare it as `initial` of the Parametrization"
+    )
+    return Trap(name, FOUND, said)
+
+
+def _ends(findings: Mapping[tuple[str, str], Finding]) -> Trap:
+    name = "a factor of depth on the embedding or the read-out"
+    read_in, out = findings.get(("embedding", BLOCKS)), findings.get(("logit update", BLOCKS))
+    stream, logits = findings.get(("stream update", BLOCKS)), findings.get(("logits", BLOCKS))
+    if read_in and read_in.verdict == FAIL:
+        said = f"the embedded inputs scale like L^{read_in.measured.value:+.2f}: take the factor of depth off the embedding"
+        return Trap(name, FOUND, said)
+    outer = [f for f in (out, logits) if f and f.verdict == FAIL]
+    if outer and stream and stream.verdict != FAIL:
+        what = f"the {outer[0].law.quantity} scales like L^{outer[0].measured.value:+.2f} and the stream does not"
+        return Trap(name, FOUND, f"{what}: take the factor of depth off the read-out")
+    return Trap(name, CLEAR, "")
+
+
+def _epsilon(epsilons: Mapping[str, float], slopes: Slopes) -> Trap:
+    name = "Adam's epsilon that does not follow the gradient"
+    large = {layer: ratio for layer, ratio in epsilons.items() if ratio > NOTICED}
+    growing = {
+        layer for layer in epsilons if max(slopes.get((f"epsilon of {layer}", axis), 0.0) for axis in (WIDTH, BLOCKS)) > NOTICED
+    }
+    if not set(large) & growing:
+        return Trap(name, CLEAR if epsilons else UNCHECKED, "" if epsilons else "the optimizer has no eps")
+    layers = ", ".join(f"{layer} ({ratio:.2g})" for layer, ratio in large.items() if layer in growing)
+    said = (
+        f"epsilon over the rms of the gradient grows with size, and is large at the largest: {layers}; gradients of hidden "
+        "weights shrink like 1/n and like L^-alpha, so that an epsilon that does not takes over, and updates vanish: multiply "
+        "eps by (n_base / n) (L / L_base)^-alpha in the blocks, by n_base / n outside"
+    )
+    return Trap(name, FOUND, said)
+
+
+def remedy(finding: Finding, findings: Sequence[Finding], found: Sequence[Trap], slopes: Slopes) -> str:
+    """What to do about one finding that fails, in a sentence; one that a trap explains has the trap's."""
+    if finding.verdict != FAIL:
+        return ""
+    law, power = finding.law, f"{finding.measured.value:+.2f}"
+    size, base = ("n", "n / n_base") if law.axis == WIDTH else ("L", "L / L_base")
+    if by_trap := _explained(finding, found):
+        return by_trap
+    if law.verdict != SIZE and any(f.verdict == FAIL and f.law.verdict == SIZE and f.law.axis == law.axis for f in findings):
+        return f"repair the sizes in {law.axis} first: what they grow or shrink by is in the updates too"
+    if finding.remedy or law.axis == BASE:
+        return finding.remedy
+    if law.quantity in ("initial branch", "initial sum", "stream") and law.axis == WIDTH:
+        layers = {q.removeprefix("std of "): v for (q, axis), v in slopes.items() if axis == WIDTH and q.startswith("std of ")}
+        weights = ", ".join(f"{layer} n^{v:.2f}" for layer, v in layers.items())
+        return f"{law.quantity} scales like n^{power}: hidden weights need an initial deviation of order n^-1/2 (here: {weights})"
+    if law.quantity in ("initial branch", "initial sum"):
+        wanted = f"{law.quantity} scales like L^{power} where L^{law.exact} was declared"
+        return f"{wanted}: multiply every branch by (L / L_base)^-alpha, L counting residual blocks, and by no other factor of L"
+    if law.quantity == "logits":
+        return f"outputs before training grow like {size}^{power}: the read-out needs a multiplier n_base / n"
+    if law.quantity == "gradient":
+        return "gradients grow on their way through the blocks: check the branch multiplier, and that nothing multiplies the skip"
+    if law.quantity == "increments":
+        wanted = f"what training adds over one block scales like L^{power}, not L^{law.exact}"
+        return f"{wanted}: the branch multiplier or the learning rate has another exponent than declared"
+    if law.quantity == "second order":
+        so = "linear in their updates" if finding.off < 0 else "ever less linear in their updates"
+        return f"how far a block's update is from linear scales like L^{power}, not L^{law.exact}: with depth, blocks become {so}"
+    kept = "the learning rate" if law.quantity.startswith("update of") else "learning rates (and Adam's eps)"
+    wanted = f"{law.quantity} {'vanishes' if finding.off < 0 else 'grows'} like {size}^{power} where {size}^{law.exact} is wanted"
+    return f"{wanted}: multiply {kept} by ({base})^{-finding.off:+.2g}"
+
+
+def _explained(finding: Finding, found: Sequence[Trap]) -> str:
+    """The sentence of the trap that explains a finding; empty if none does."""
+    quantity, axis, learning = finding.law.quantity, finding.law.axis, finding.law.verdict == "learning"
+    for trap in (each for each in found if each.state == FOUND):
+        name = trap.name
+        initial = (
+            name.startswith("1/sqrt")
+            and axis == BLOCKS
+            and (quantity in ("initial branch", "initial sum") or quantity.startswith("update of"))
+        )
+        ends = name.startswith("a factor of depth") and axis == BLOCKS and quantity in ("embedding", "logits", "logit update")
+        epsilon = name.startswith("Adam") and learning and (finding.off < 0 or quantity.startswith("epsilon"))
+        raw = name.startswith("raw") and axis == BASE
+        if initial or ends or epsilon or raw:
+            return trap.said
+    return ""
