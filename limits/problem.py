@@ -15,6 +15,7 @@ from limits.optimizers import INSTEAD, OPTIMIZERS, SGD, Optimizer, refuse_others
 from limits.parametrization import Parametrization, whole_depth
 from limits.validation import expect, flag, number
 
+LARGEST_MULTIPLIER = 1e100
 LAYERS = {"post": None, "pre": 1, "mlp": 2}
 """How many layers a block of a form has; None for any number."""
 
@@ -43,7 +44,7 @@ class ResNet:
         expansion: $M/n$, width between the layers of a block over that of the network (4 in most transformers).
 
     Raises:
-        ValueError: a block this version does not treat, or a multiplier that is not positive.
+        ValueError: a block this version does not treat, or a multiplier that is not positive or above 1e100.
         TypeError: `mean_subtraction` or `layer_norm` is neither True nor False.
 
     >>> ResNet(multiplier=0.5).multiplier
@@ -69,6 +70,8 @@ class ResNet:
         object.__setattr__(self, "nonlinearity", phi if isinstance(self.nonlinearity, Nonlinearity) else phi.name)
         object.__setattr__(self, "block_depth", int(self.block_depth))
         object.__setattr__(self, "multiplier", number(self.multiplier, "multiplier", open_low=True))
+        if self.multiplier > LARGEST_MULTIPLIER:
+            raise ValueError(f"multiplier must be at most {LARGEST_MULTIPLIER:g}, got {self.multiplier!r}")
         object.__setattr__(self, "mean_subtraction", flag(self.mean_subtraction, "mean_subtraction"))
         object.__setattr__(self, "layer_norm", flag(self.layer_norm, "layer_norm"))
         object.__setattr__(self, "expansion", number(self.expansion, "expansion", open_low=True))

@@ -28,6 +28,7 @@ from limits.record import Record
 from limits.regimes import Regime, classify
 from limits.semiseparable import footprint
 from limits.trajectory import Interrupted, Trajectory, assemble
+from limits.validation import reporting
 
 Progress = Callable[[int, int], None]
 NEAR_ROUND_OFF = 1e-10
@@ -245,7 +246,7 @@ def _limit(problem: Problem, record: Record, tol: float, progress: Progress | No
         compute = linear_level if noisy else flow_level
     else:
         compute = partial(nonlinear_level, tol=tol) if noisy else nonlinear_flow_level
-    report = progress or (lambda done, total: None)
+    report = reporting(progress)
 
     def done(t: int) -> None:
         report(t, problem.steps)
