@@ -131,7 +131,7 @@
     $("steps").innerHTML = found.steps
       .map((s) => `<tr class="${s.sign ? "" : "tight"}"><th scope="row">${typeset(s.claim)}</th><td>${typeset(s.because)}</td><td class="reference">[${s.reference}]</td></tr>`)
       .join("");
-    $("where").innerHTML = typeset(found.where);
+    $("where").innerHTML = found.where.split(" and ").map((part) => `<span class="whole">${typeset(part)}</span>`).join(" and ");
     const deep = state.k === "1" ? "" : `--block-depth ${state.k} `;
     $("command").innerHTML = `<code>limits classify ${deep}${text(point().alpha)} ${text(point().gamma)}</code>`;
     const rows = found.properties.map((p) => [p.holds, p.name]);
@@ -186,8 +186,8 @@
     $("sizes").innerHTML = Charts.sizes(run, lattice, `Sizes after one step against the number of blocks at ${at}; exponents are in the table below`, wide($("sizes")));
     $("sizes-key").innerHTML = `<li>${Charts.stroke("slope kind-1")} exact slope</li>` + (run.wide_sizes ? `<li>${Charts.stroke("curve kind-1")} infinite width, exactly</li>` : "");
     $("exact").innerHTML = Charts.NAMES.map((name, j) => {
-      const [slope, error] = run.slopes[name], [exact, because] = run.exact[name];
-      const measured = slope === null ? "none" : `${short(Number(slope.toFixed(2)))} ± ${short(Number((error ?? 0).toFixed(2)))}`;
+      const [slope, error] = run.slopes[name] || [null, null], [exact, because] = run.exact[name];
+      const measured = slope === null ? "no power" : `${short(Number(slope.toFixed(2)))} ± ${short(Number((error ?? 0).toFixed(2)))}`;
       const said = exact === null ? `<span class="because">${typeset(because)}</span>` : `<b>${fraction(read(exact))}</b>`;
       return `<tr><th scope="row">${Charts.swatch(Charts.MARKS[j], `kind-${j}`)} ${QUANTITIES[name]}</th><td>${measured}</td><td>${said}</td></tr>`;
     }).join("");

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from errno import ENOENT
+from fractions import Fraction
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from limits.explorer.data import data
 from limits.explorer.lattice import DEPTHS, Lattice
-from limits.explorer.picture import kind, picture, swatch
+from limits.explorer.picture import kind, patterns, picture, swatch
 from limits.plots.regimes import SHADES, UNFAITHFUL
 from limits.trajectory import write_atomically
 from limits.validation import Progress, flag
@@ -58,11 +59,12 @@ def write(
 
 def page(known: Mapping[str, Any]) -> str:
     """The page that shows some data."""
-    lattice = Lattice(known["lattice"]["alphas"], known["lattice"]["gammas"]) if "lattice" in known else ()
+    trained = known.get("lattice", {"alphas": [], "gammas": []})
+    points = [(Fraction(alpha), Fraction(gamma)) for alpha in trained["alphas"] for gamma in trained["gammas"]]
     parts = {
         "palette": _palette(),
         "style": _template("style.css"),
-        "pictures": "\n".join(picture(k, lattice) for k in DEPTHS),
+        "pictures": "\n".join([patterns(), *(picture(k, points) for k in DEPTHS)]),
         "regimes": _regimes(known),
         "version": escape(known["version"]),
         "data": json.dumps(known, separators=(",", ":"), allow_nan=False, ensure_ascii=False).replace("<", "\\u003c"),
@@ -83,24 +85,31 @@ def _palette() -> str:
 
 def _regimes(known: Mapping[str, Any]) -> str:
     """Every regime with its inequalities, for blocks of every depth."""
-    said = {k: {region["name"]: region["said"] for region in plane["regions"]} for k, plane in known["planes"].items()}
-    heads = "".join(f'<th scope="col">blocks of {"one layer" if k == "1" else f"{k} layers"}</th>' for k in said)
+    said = {_blocks(k): {r["name"]: r["said"] for r in plane["regions"]} for k, plane in known["planes"].items()}
     rows = []
     for name, meaning in known["meanings"].items():
-        cells = "".join(f"<td>{'<br>or '.join(map(_typeset, regions[name]))}</td>" for regions in said.values())
         head = f'<th scope="row"><span data-swatch="{kind(name)}">{swatch(name)}</span>{escape(name)}</th>'
-        rows.append(f"<tr>{head}<td>{escape(meaning)}</td>{cells}</tr>")
-    head = f'<thead><tr><th scope="col">regime</th><th scope="col">what happens</th>{heads}</tr></thead>'
-    return f"<table>{head}<tbody>{''.join(rows)}</tbody></table>"
+        cells = (f'<td class="said" data-of="{blocks}">{_either(regions[name])}</td>' for blocks, regions in said.items())
+        rows.append(f"<tr>{head}<td>{escape(meaning)}</td>{''.join(cells)}</tr>")
+    heads = "".join(f'<th scope="col">{title}</th>' for title in ("regime", "what happens", *said))
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _blocks(block_depth: str) -> str:
+    return f"blocks of {'one layer' if block_depth == '1' else f'{block_depth} layers'}"
+
+
+def _either(pieces: list[str]) -> str:
+    return "<br>or ".join(map(_typeset, pieces))
 
 
 def _typeset(plain: str) -> str:
     r"""An inequality in letters and signs of mathematics.
 
     >>> _typeset("1/2 - alpha <= 0 and 1 - alpha - 2*gamma > 0")
-    '1/2 − α ≤ 0 and 1 − α − 2γ &gt; 0'
+    '<span>1/2 − α ≤ 0</span> and <span>1 − α − 2γ &gt; 0</span>'
     """
     signs = {"alpha": "α", "gamma": "γ", "<=": "≤", ">=": "≥", " - ": " − ", "*": ""}
     for ascii_, sign in signs.items():
         plain = plain.replace(ascii_, sign)
-    return escape(plain)
+    return " and ".join(f"<span>{escape(part)}</span>" for part in plain.split(" and "))

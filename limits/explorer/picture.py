@@ -11,7 +11,7 @@ from limits.regimes.diagram import Corner, corners
 
 UNIT = 200
 """Pixels of one unit of an exponent, before the picture is scaled."""
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 56
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 26, 56
 """Pixels around the window: room for ticks and titles."""
 AREAS = (
     (("unstable at", "initialization"), (Fraction(3, 16), Fraction(13, 16))),
@@ -21,7 +21,7 @@ AREAS = (
 """Names of areas, line by line, and where they are written."""
 LEADING = 17
 """Pixels from a line of text to the next."""
-BELOW, ABOVE = 17, 8
+BELOW, ABOVE = 17, 10
 """Pixels from a line to the foot of a text along it."""
 FULL_CIRCLE, TIPS = 2 * pi, 5
 
@@ -39,7 +39,8 @@ def picture(block_depth: int, lattice: Iterable[Corner] = ()) -> str:
     layers = "one layer" if block_depth == 1 else f"{block_depth} layers"
     size = f'viewBox="0 0 {right + RIGHT:g} {bottom + BOTTOM:g}" data-unit="{UNIT}" data-left="{LEFT}" data-top="{TOP}"'
     name = f"Regimes in the plane of alpha, across, and gamma, up, of blocks of {layers}"
-    parts = [_patterns(block_depth), *_areas(diagram), *_axes(), *_lines(diagram), *_dots(lattice), *_words(diagram)]
+    title = _text("title", right, TOP - 8, f"blocks of {layers}", "end")
+    parts = [title, *_areas(diagram), *_axes(), *_lines(diagram), *_dots(lattice), *_words(diagram)]
     return "\n".join([f'<svg class="plane" id="plane-{block_depth}" {size} role="img" aria-label="{name}">', *parts, "</svg>"])
 
 
@@ -60,7 +61,7 @@ def kind(name: str) -> str:
 
 def swatch(name: str) -> str:
     """A small picture of what a regime looks like in the large one: an area, a line or a star."""
-    hatch = f'<rect class="hatch" x="1" y="1" width="26" height="16" fill="url(#hatch-1-{kind(name)})"/>'
+    hatch = f'<rect class="hatch" x="1" y="1" width="26" height="16" fill="url(#hatch-{kind(name)})"/>'
     if name in ("unfaithful", "redundant"):
         body = f'<line class="line {kind(name)}" x1="1" y1="9" x2="27" y2="9"/>'
     elif name == "feature learning and diverse":
@@ -78,16 +79,16 @@ def _pieces(diagram: PhaseDiagram, count: range) -> Iterator[tuple[str, tuple[Co
                 yield name, found
 
 
-def _patterns(block_depth: int) -> str:
-    """Hatching of the areas that have one, in the direction of the phase diagram."""
+def patterns() -> str:
+    """Hatching of the areas that have one, in the direction of the phase diagram; for all pictures of a page."""
     turns = {"\\\\": -45, "//": 45}
-    patterns = (
-        f'<pattern id="hatch-{block_depth}-{kind(name)}" width="9" height="9" patternUnits="userSpaceOnUse" '
+    found = (
+        f'<pattern id="hatch-{kind(name)}" width="9" height="9" patternUnits="userSpaceOnUse" '
         f'patternTransform="rotate({turns[hatch]})"><line class="stroke" x1="0" y1="0" x2="0" y2="9"/></pattern>'
         for name, (_, hatch) in SHADES.items()
         if hatch
     )
-    return f"<defs>{''.join(patterns)}</defs>"
+    return f'<svg class="hidden" aria-hidden="true"><defs>{"".join(found)}</defs></svg>'
 
 
 def _areas(diagram: PhaseDiagram) -> Iterator[str]:
@@ -95,7 +96,7 @@ def _areas(diagram: PhaseDiagram) -> Iterator[str]:
         points = " ".join(f"{x:g},{y:g}" for x, y in map(place, found))
         yield f'<polygon class="area {kind(name)}" points="{points}"/>'
         if SHADES[name][1]:
-            yield f'<polygon class="hatch" fill="url(#hatch-{diagram.block_depth}-{kind(name)})" points="{points}"/>'
+            yield f'<polygon class="hatch" fill="url(#hatch-{kind(name)})" points="{points}"/>'
 
 
 def _lines(diagram: PhaseDiagram) -> Iterator[str]:

@@ -89,12 +89,13 @@ def _told(lattice: Lattice, setting: Setting, point: Point, found: dict[Key, Any
     k, optimizer, place = setting.block_depth, setting.optimizer, lattice.gammas.index(point[1])
     networks = {name: values[:, place] for name, values in found["networks", k, optimizer, point[0]].items()}
     wide, step, deep = (found.get((what, k, optimizer, point), {}) for what in ("wide", "first step", "deep"))
+    regime = classify(Parametrization(*point), block_depth=k)
     answer: dict[str, Any] = {
-        "regime": classify(Parametrization(*point), block_depth=k).name,
+        "regime": regime.name,
         "losses": [_over_seeds(losses) for losses in networks["losses"]],
         "diverged": [_diverged(losses) for losses in networks["losses"]],
         "sizes": {name: _over_seeds(networks[name].T) for name in SIZES},
-        "slopes": {name: _slope(lattice.blocks, networks[name]) for name in SIZES},
+        "slopes": {name: _slope(lattice.blocks, networks[name]) if regime.stable_at_initialization else None for name in SIZES},
         "exact": _exact(lattice, setting, point),
     }
     if wide:
