@@ -1,5 +1,6 @@
 """The site. Built by `make docs`; reads offline, MathJax included."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -76,15 +77,47 @@ def mathematics(app, what, name, obj, options, lines):
 HERE = Path(__file__).parent
 
 
-def theory(app):
-    """Write a page for every derivation: checked first, as everything they print."""
-    scripts = sorted((HERE.parent / "derivations").glob("d[0-9]*.py"))
+def python(*arguments):
+    """What a script prints."""
+    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, check=True).stdout
+
+
+def chapter(script):
+    """A derivation as a page; like everything they print, it is checked first."""
+    (HERE / "theory" / f"{script.stem}.md").write_text(python(script, "--page"))
+
+
+def picture(script):
+    """A picture of the gallery, and its part of the page."""
+    python(HERE / "picture.py", script, script.with_suffix(".png"))
+    title, _, caption = ast.get_docstring(ast.parse(script.read_text())).partition("\n\n")
+    code = f"<details><summary>the script</summary>\n\n```{{literalinclude}} {script.name}\n```\n\n</details>"
+    return f"## {title.rstrip('.')}\n\n{caption}\n\n![{title}]({script.stem}.png)\n\n{code}\n"
+
+
+def produce(app):
+    """Write what the site shows: chapters and pictures, two at a time."""
+    gallery = HERE / "gallery"
     with ThreadPoolExecutor(2) as two:
-        pages = two.map(
-            lambda s: subprocess.run([sys.executable, s, "--page"], capture_output=True, text=True, check=True), scripts
-        )
-        for script, page in zip(scripts, pages, strict=True):
-            (HERE / "theory" / f"{script.stem}.md").write_text(page.stdout)
+        parts = two.map(picture, [gallery / f"{name}.py" for name in PICTURES])
+        list(two.map(chapter, sorted((HERE.parent / "derivations").glob("d[0-9]*.py"))))
+        (gallery / "index.md").write_text("\n".join([GALLERY, *parts]))
+
+
+GALLERY = """# Gallery
+
+Every picture is drawn when this site is built, by the script below it, which first checks what the caption says.
+"""
+PICTURES = (
+    "phase_diagram",
+    "linear_convergence",
+    "feature_kernel",
+    "feature_diversity",
+    "learning_rate_transfer",
+    "rate_and_multiplier",
+    "published_against_ours",
+    "best_rate_and_data",
+)
 
 
 def explorer(app, exception):
@@ -97,4 +130,4 @@ def setup(app):
     """Connect after napoleon, which runs at the default priority."""
     app.connect("autodoc-process-docstring", mathematics, priority=600)
     app.connect("build-finished", explorer)
-    app.connect("builder-inited", theory)
+    app.connect("builder-inited", produce)
