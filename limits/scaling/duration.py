@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from limits.scaling.cell import Cell
-from limits.scaling.row import Row
 from limits.scaling.size import Size
+
+if TYPE_CHECKING:
+    from limits.scaling.row import Row
 
 BATCH = {
     1: "A batch m_B times as large has a gradient that is known as much better: the rate grows with m_B while noise dominates.",
@@ -29,13 +32,17 @@ def ratios(base: Size, target: Size) -> dict[str, float]:
     for name, ratio in (("batch", "m_B"), ("steps", "m_T")):
         small, large = getattr(base, name), getattr(target, name)
         if (small is None) != (large is None):
-            raise ValueError(f"{name} must be given for base and target, or for neither: got {small} and {large}")
+            raise ValueError(f"{name} must be given for base and target, or for neither: got {_said(small)} and {_said(large)}")
         if small is not None and large is not None:
             found[ratio] = large / small
     return found
 
 
-def corrected(row: Row, found: Mapping[str, float]) -> Row:
+def _said(value: float | None) -> str:
+    return "none" if value is None else f"{value:g}"
+
+
+def corrected(row: "Row", found: Mapping[str, float]) -> "Row":
     """A row with the factors of batch and steps."""
     degree, half = row.place.rule.degree, Fraction(1, 2)
     rate = {"m_B": 1 if degree else half} if "m_B" in found else {}

@@ -10,7 +10,8 @@ from limits.exponents import Affine, Order
 from limits.parametrization import Exact, exact
 from limits.scaling.cell import Cell
 from limits.scaling.derivation import Orders, Place
-from limits.scaling.roles import MATRICES, resized
+from limits.scaling.duration import corrected
+from limits.scaling.roles import resized
 from limits.scaling.rules import ONE
 from limits.validation import number
 
@@ -114,14 +115,13 @@ class Row:
         >>> print(hidden.for_fan(8, 4).lr, hidden.for_fan(4, 8).eps)
         m_in^-1 m_L^-1 m_out^-1
         """
-        if not self.role.startswith(MATRICES) or self.role == "output bias" or len(self.place.uses) > 1:
+        if self.role.split()[0] not in ("input", "hidden", "output") or self.role == "output bias":
             raise ValueError(f"for_fan is for input, hidden and output matrices, got the role {self.role!r}")
         found = {
             "m_in": number(fan_in_ratio, "fan_in_ratio", open_low=True),
             "m_out": number(fan_out_ratio, "fan_out_ratio", open_low=True),
         }
-        (one,) = self.place.uses
-        use = resized(one, Affine.symbol("m_in"), Affine.symbol("m_out"))
+        use = resized(self.place.uses[0], Affine.symbol("m_in"), Affine.symbol("m_out"))
         large = {name: Fraction(log(value)) for name, value in found.items()}
         ratios = dict(self.ratios) | found
         return row(self.role, replace(self.place, uses=(use,), large=large), ratios, self.status)
@@ -147,7 +147,7 @@ def row(role: str, place: Place, ratios: Mapping[str, float], status: str) -> Ro
     found = _arguments(place, orders)
     epsilon = None if orders.epsilon is None else cell(orders.epsilon, found["eps"], status)
     decay = None if rule.decay is None else cell(orders.rate**-1, found["weight_decay"], "heuristic")
-    return Row(
+    derived = Row(
         role=role,
         optimizer=rule.name,
         multiplier=cell(orders.multiplier, found["multiplier"], "proved", "TP5, Table 8"),
@@ -161,6 +161,7 @@ def row(role: str, place: Place, ratios: Mapping[str, float], status: str) -> Ro
         ratios=tuple(ratios.items()),
         status=status,
     )
+    return corrected(derived, ratios)
 
 
 def _arguments(place: Place, orders: Orders) -> dict[str, str]:

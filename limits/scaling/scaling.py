@@ -184,7 +184,7 @@ def _rows(
             multiplied = readout == "multiplier" or role == "tied"
             trained = _trained(role, main, ends)
             place = Place(USES[role], trained, p, depth, layer, multiplied, {"m_N": Fraction(1)})
-            yield name, duration.corrected(row(name, place, ratios, _status(role, trained, depth, regime)), ratios)
+            yield name, row(name, place, ratios, _status(role, trained, depth, regime))
 
 
 def _trained(role: str, main: Rule, ends: Rule) -> Rule:

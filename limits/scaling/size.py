@@ -35,8 +35,8 @@ class Size:
     True
     """
 
-    width: int
-    blocks: int
+    width: int | float
+    blocks: int | float
     batch: float | None = None
     steps: float | None = None
     layers: InitVar[object] = None

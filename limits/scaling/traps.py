@@ -40,9 +40,10 @@ def _cell(scaling: "Scaling", role: str, name: str) -> Cell | None:
 
 
 def _mistake(scaling: "Scaling", role: str, cell: Cell | None, factor: float) -> str:
-    for said, expected in _suspects(scaling, role, cell):
-        if expected != 1 and isclose(factor, expected, rel_tol=TOLERANCE):
-            return said
+    found = _suspects(scaling, role, cell)
+    fitting = [said for said, expected in found if expected != 1 and isclose(factor, expected, rel_tol=TOLERANCE)]
+    if fitting:
+        return ", or ".join(dict.fromkeys(fitting))
     return f"it is {factor:.4g} times too large" if factor > 1 else f"it is {1 / factor:.4g} times too small"
 
 
