@@ -144,8 +144,9 @@ class ExponentCheck:
         if not judged:
             return f"{self.verdict.upper()}: there is no exact exponent to compare with"
         within = "within" if self.passed else "to be within"
+        exponents = f"{len(judged)} exponent{'s' * (len(judged) > 1)}"
         return (
-            f"{self.verdict.upper()}{f' ({names})' if names else ''}: {len(judged)} exponents {within} {self.tolerance:g}, "
+            f"{self.verdict.upper()}{f' ({names})' if names else ''}: {exponents} {within} {self.tolerance:g}, "
             f"a true one fails with probability at most {self.error_rate:g} in all"
         )
 
