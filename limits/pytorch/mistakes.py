@@ -1,7 +1,7 @@
 r"""What is easily got wrong when hyperparameters are carried to another size, looked for in a model and its optimizer."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import isclose, sqrt
+from math import isclose, prod, sqrt
 from statistics import median
 from typing import Any
 
@@ -19,6 +19,8 @@ CLOSE = 1e-3
 """Relative: numbers in scripts are rounded."""
 NEAR = 0.1
 """Relative: how well a ratio of initial sizes must be one of the known powers of the number of blocks."""
+SMALLER = 0.75
+"""Sizes are compared as they are and times the root of the fan-in, and a matrix is smaller than others if it is in both."""
 DEEP = 4
 """With fewer blocks, those powers are too near to one to be told from other choices."""
 
@@ -72,11 +74,14 @@ def _settings(model: Any, how: Plan, groups: Any, given: Mapping[str, Given]) ->
     """Numbers of an optimizer that are not the plan's; the first parameter of a kind speaks for all."""
     held = {id(parameter): group for group in groups for parameter in group["params"]}
     first: dict[str, list[str]] = {}
+    known: dict[tuple[Any, ...], list[str]] = {}  # parameters of one kind in one group are judged once
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            group = held.get(id(parameter))
-            wrong = ["it is in no group of the optimizer."] if group is None else _wrong(how.part(name), how, group, given)
-            for said in wrong:
+            group, part = held.get(id(parameter)), how.part(name)
+            kind = (part.role, part.inside, part.fan_in, part.fan_out, part.width, id(group))
+            if kind not in known:
+                known[kind] = ["it is in no group of the optimizer."] if group is None else [*_wrong(part, how, group, given)]
+            for said in known[kind]:
                 first.setdefault(said, []).append(f"{name}: {said}")
     return [found[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else "") for found in first.values()]
 
@@ -110,14 +115,16 @@ def _shrinking(model: Any, how: Plan) -> Iterator[str]:
     parameters, kinds = dict(model.named_parameters()), {}
     for part in how.parts:
         if part.inside and part.role.split()[0] == "hidden":
-            std = float(parameters[part.name].detach().float().std())
-            kinds.setdefault(_kind(part, how), []).append((std, std * sqrt(_inputs(part))))
-    for which in (0, 1):
-        sizes = {kind: median(pair[which] for pair in pairs) for kind, pairs in kinds.items()}
-        for kind, size in sizes.items():
-            if said := _power(size / (max(sizes.values()) or 1.0), how.blocks.target):
-                yield f"initial weights of {kind} are {said}: beside the branch multiplier depth would count twice; call init_"
-                return
+            weight = parameters[part.name].detach().float()
+            kinds.setdefault(_kind(part, how), []).append((float(weight.std()), float(weight.std()) * sqrt(_inputs(part))))
+    sizes = {kind: [median(column) for column in zip(*pairs, strict=True)] for kind, pairs in kinds.items()}
+    largest = [max(column) or 1.0 for column in zip(*sizes.values(), strict=True)]
+    for kind, found in sizes.items():
+        ratios = [size / most for size, most in zip(found, largest, strict=True)]
+        said = next((said for ratio in ratios if (said := _power(ratio, how.blocks.target))), None)
+        if said and max(ratios) < SMALLER:
+            yield f"initial weights of {kind} are {said}: beside the branch multiplier depth would count twice; call init_"
+            return
 
 
 def _kind(part: Part, how: Plan) -> str:
@@ -127,8 +134,8 @@ def _kind(part: Part, how: Plan) -> str:
 
 
 def _inputs(part: Part) -> int:
-    """How many inputs a matrix sums over, taps of a convolution aside."""
-    return max((axis.size for axis, letter in zip(part.shape.axes, part.letters, strict=True) if letter == "i"), default=1)
+    """How many inputs a matrix sums over."""
+    return prod(axis.size for axis, letter in zip(part.shape.axes, part.letters, strict=True) if letter != "o")
 
 
 def _power(ratio: float, blocks: int) -> str | None:
