@@ -564,6 +564,7 @@ def test_curves_are_drawn_as_they_are(wide, axes):
         assert_array_equal(points[:, 0], computed, "a dot is what was computed, and nothing else")
     assert {line.get_marker() for line in axes.lines if not line.get_label().startswith("_")} == {"."}
     assert axes.get_legend().get_title().get_text() == "blocks L (dots: computed)"
+    assert axes.get_ylim()[0] < min(curve.optima[0].loss for curve in wide.curves), "all optima are in the picture"
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert len(axes.containers) == 4
 
@@ -574,6 +575,16 @@ def test_the_limit_is_black_and_the_rest_goes_from_light_to_dark(wide, axes):
     plots.transfer(axes, wide)
     grey = [np.dot(to_rgb(line.get_color()), [0.3, 0.59, 0.11]) for line in axes.lines if not line.get_label().startswith("_")]
     assert np.all(np.diff(grey) < 0)
+
+
+def test_optima_far_below_the_grid_are_in_the_picture(axes):
+    """Two steps on two samples fit them almost exactly at one rate, which lies between the points of the grid."""
+    one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0, 0.4], [-0.5, 1.2]], [[1.0], [-0.6]])
+    answer = transfer(one, blocks=(4, 8), lrs=np.geomspace(0.1, 4, 8), limit=False)
+    best = min(curve.optima[0].loss for curve in answer.curves)
+    assert best < 0.02 * min(curve.mean.min() for curve in answer.curves)
+    plots.transfer(axes, answer)
+    assert 0 < axes.get_ylim()[0] < best
 
 
 def test_bars_of_networks_are_95_percent_intervals(finite, axes):

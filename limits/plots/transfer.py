@@ -14,6 +14,8 @@ HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Colours of parametrizations, apart for colour-blind readers."""
 SYMBOLS = {"lr": r"learning rate $\eta$", "multiplier": "block multiplier $a$"}
 LOSS = "loss after training"
+DEEPEST = 1e-6
+"""How far below the losses of the grid an optimum may be and be seen: one that fits exactly would leave no room for the curves."""
 ROOM = 1.6
 """How far above the loss before training a picture reaches."""
 
@@ -47,7 +49,8 @@ def transfer(axes: Any, answer: Transfer, name: str | None = None) -> Any:
         where: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
         text = axes.annotate("before training", (0.01, untrained), (0, 2), **where, fontsize=7, annotation_clip=True)
         text.set_in_layout(False)  # where all losses are far above it there is no room to be made for it
-    lowest = float(np.min(means[means > 0]))
+    grid = float(np.min(means[means > 0]))
+    lowest = min([grid, *(max(c.optima[0].loss, DEEPEST * grid) for c in curves if c.optima[0].known)])
     axes.set(xscale="log", yscale="log", xlim=(answer.places[0] / 1.1, answer.places[-1] * 1.1))
     below = min(1.0, lowest / untrained) if untrained > 0 else 1.0
     axes.set_ylim(below**0.1 * lowest / 1.02, max(ROOM * untrained, 1.1 * lowest))
