@@ -15,7 +15,7 @@ HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SYMBOLS = {"lr": r"learning rate $\eta$", "multiplier": "block multiplier $a$"}
 LOSS = "loss after training"
 DEEPEST = 1e-6
-"""How far below the losses of the grid an optimum may be and be seen: one that fits exactly would leave no room for the curves."""
+"""How far below the losses of the grid an optimum may be and be seen: an exact fit would leave no room for the curves."""
 ROOM = 1.6
 """How far above the loss before training a picture reaches."""
 
