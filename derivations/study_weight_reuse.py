@@ -237,7 +237,7 @@ def _shares(found: Study, number: str, alpha: str) -> list[str]:
         case = name, alpha
         power = found.slope_of(case, number) if alpha == "1" else None
         cells = [share(runs, number).text(4) for runs in found.wide[case].values()]
-        cells += [f"{found.limit(case, number) + 0.0:.4f}", "" if power is None else power.between()]
+        cells += [f"{round(found.limit(case, number), 9) + 0.0:.4f}", "" if power is None else power.between()]
         cells += [share(found.networks[case][L], number).text() for L in nets]
         lines.append(name.ljust(10) + "".join(cell.rjust(w) for cell, w in zip(cells, widths, strict=True)))
     return lines
