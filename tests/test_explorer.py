@@ -388,8 +388,9 @@ def test_without_javascript_there_are_regimes_and_inequalities(text):
 def test_a_page_can_do_without_runs(tmp_path):
     found = write(tmp_path / "plane.html", runs=False)
     assert '"runs"' not in found.read_text("utf-8").split('id="data">')[1].split("</script>")[0]
-    with pytest.raises(FileNotFoundError, match="a folder that exists"):
-        write(tmp_path / "none" / "plane.html", runs=False)
+    assert write(tmp_path / "new" / "plane.html", runs=False).exists()
+    with pytest.raises(IsADirectoryError, match="the page must be a file, got a folder"):
+        write(tmp_path, runs=False)
 
 
 def test_the_command_writes_the_page(tmp_path):

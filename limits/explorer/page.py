@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from errno import ENOENT
+from errno import EISDIR
 from fractions import Fraction
 from html import escape
 from importlib.resources import files
@@ -50,8 +50,9 @@ def write(
     True
     """
     path, lattice = Path(path), runs if isinstance(runs, Lattice) else Lattice() if flag(runs, "runs") else None
-    if not path.parent.is_dir():
-        raise FileNotFoundError(ENOENT, "the page must be written to a folder that exists", str(path.parent))
+    path.parent.mkdir(parents=True, exist_ok=True)  # before anything long is begun
+    if path.is_dir():
+        raise IsADirectoryError(EISDIR, "the page must be a file, got a folder", str(path))
     text = page(data(lattice, folder=folder, progress=progress))
     write_atomically(path, lambda file: file.write(text.encode()))
     return path

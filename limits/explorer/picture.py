@@ -15,7 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 26, 56
 """Pixels around the window: room for ticks and titles."""
 AREAS = (
     (("unstable at", "initialization"), (Fraction(3, 16), Fraction(13, 16))),
-    (("unstable", "during training"), (Fraction(13, 16), Fraction(-23, 64))),
+    (("unstable", "during training"), (Fraction(7, 8), Fraction(-23, 64))),
     (("trivial",), (Fraction(9, 8), Fraction(17, 16))),
 )
 """Names of areas, line by line, and where they are written."""
