@@ -9,7 +9,15 @@ from limits.deep.nonlinear import nonlinear_footprint
 from limits.directions import trained_directions
 from limits.finite import simulate, simulation_footprint
 from limits.finite.ensemble import checked_block_width
-from limits.particles import REPLICAS, neurons_of, particle_footprint, sample
+from limits.particles import (
+    REPLICAS,
+    neurons_of,
+    open_for_kets,
+    particle_footprint,
+    sample,
+    sampling_footprint,
+    side_by_side,
+)
 from limits.problem import Problem
 from limits.record import Record
 from limits.semiseparable import footprint
@@ -113,8 +121,11 @@ def estimate(
     if rung == "recurse":
         L = _needed(blocks, "blocks", rung)
         if not closed(problem):
-            parts = {"kernels": _kernel_bytes(problem, record, REPLICAS, REPLICAS)}
-            parts["neurons"] = particle_footprint(problem, record, L)
+            N = neurons_of(problem, None)
+            together = side_by_side(problem, record, open_for_kets("numpy", None, "float64"), L, N, REPLICAS)
+            neurons = together * particle_footprint(problem, record, L, N)
+            kernels = sampling_footprint(problem, record, L, N, replicas=together) - neurons
+            parts = {"kernels": kernels, "neurons": neurons}
             return _sum(rung, parts, _sampling_seconds(problem, L) if calibrate else None, {"blocks": L})
         both = len(record.placing(L)[0]) / len(record.positions)  # a position between two blocks needs the levels around it
         kernels = _kernel_bytes(problem, record, 2 * both, 2 + 3 * both**2)

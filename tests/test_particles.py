@@ -441,19 +441,6 @@ def test_a_saved_answer_is_read_back(tmp_path):
     assert (again.meta["rung"], again.meta["particles"], again.meta["replicas"]) == ("wide", 256, 8)
 
 
-@pytest.mark.parametrize("problem", [SMALL, replace(SMALL, optimizer=Adam(0.1, 2)), case(ResNet("relu", 2, form="mlp"))])
-def test_memory_is_what_is_said(problem):
-    """Peak of what numpy allocates in one replica, within a factor of two."""
-    import tracemalloc
-
-    record = levels(3, "feature", "gradient")
-    tracemalloc.start()
-    sample(problem, blocks=12, particles=1024, replicas=1, record=record)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert 0.5 < peak / particle_footprint(problem, record, 12, 1024) < 2
-
-
 def test_an_estimate_counts_neurons():
     cost = estimate(SMALL, "recurse", blocks=64, calibrate=True)
     assert cost.bytes > particle_footprint(SMALL, Record(), 64)

@@ -130,7 +130,9 @@ class InitialMatrix:
         """Coordinates of kets, and what is new of them: orthonormal, with zero rows where there is nothing."""
         space, known = self.space, seen.known
         among = space.inner(kets, known)
-        new = space.orthonormal(kets - among @ known, kets)
+        rest = -among @ known
+        rest += kets
+        new = space.orthonormal(rest, kets)
         new = space.polished(space.without(new, known))  # Gram-Schmidt, twice
         return space.xp.concat([among, space.inner(kets, new)], axis=-1), new
 

@@ -90,7 +90,8 @@ class Noise:
     def _turn(self) -> None:
         n, put, replicas = self.size, self.library.put, range(len(self.rngs))
         drawn = [[(rng.permutation(n), rng.choice([-1.0, 1.0], n)) for _ in range(MIXINGS)] for rng in self.rngs]
-        self._left = np.stack([rng.permutation(n)[: n // 2] for rng in self.rngs], axis=1)
+        self._chosen = self.library.whole(np.stack([rng.permutation(n)[: n // 2] for rng in self.rngs], axis=1)[:, :, None])
+        self._used = 0
         lengths = [np.full(n, n**0.5) if self.exact else rng.chisquare(n, n) ** 0.5 for rng in self.rngs]
         self._lengths = put(np.stack(lengths))
         self._turns = [
@@ -103,10 +104,11 @@ class Noise:
 
     def draw(self, count: int) -> Array:
         """Kets (R, count, N)."""
-        if count > len(self._left):
+        if self._used + count > self.size // 2:
             self._turn()
         xp, shape = self.library.xp, (count, len(self.rngs), self.size)
-        chosen, self._left = self.library.whole(self._left[:count, :, None]), self._left[count:]
+        chosen = self._chosen[self._used : self._used + count, ...]
+        self._used += count
         kets = self.cosines(xp.astype(chosen == self._places, getattr(xp, self.library.dtype)))
         for order, signs in self._turns:
             kets = xp.reshape(xp.take(xp.reshape(kets, (count, -1)), order, axis=1), shape)

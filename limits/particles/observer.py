@@ -35,6 +35,7 @@ class Observer:
         shape = (len(self.levels), replicas, len(self.steps), len(self.samples), space.neurons)
         self.rows = {side: space.library.zeros(*shape) for side, kinds in wanted.items() if kinds & set(record.kinds)}
         self._chosen = space.library.whole(self.samples)
+        self._batch: tuple[int, Array] = (-1, None)
         self._outside = space.library.zeros(replicas, 1, space.neurons)
 
     @staticmethod
@@ -56,11 +57,13 @@ class Observer:
 
     def _spread(self, t: int, kets: Array) -> Array:
         """Kets of the batch as kets of the recorded samples, zero outside it."""
-        batch = trained(self.problem, t)
-        place = np.minimum(np.searchsorted(batch, self.samples), len(batch) - 1)
-        place = np.where(batch[place] == self.samples, place, len(batch))
+        if self._batch[0] != t:
+            batch = trained(self.problem, t)
+            place = np.minimum(np.searchsorted(batch, self.samples), len(batch) - 1)
+            place = np.where(batch[place] == self.samples, place, len(batch))
+            self._batch = t, self.space.library.whole(place)
         padded = self.space.xp.concat([kets, self._outside], axis=1)
-        return self.space.xp.take(padded, self.space.library.whole(place), axis=1)
+        return self.space.xp.take(padded, self._batch[1], axis=1)
 
     def kernels(self) -> list[dict[str, np.ndarray]]:
         """The recorded kernels as fields of a `Trajectory`, of every sample of neurons."""

@@ -9,7 +9,7 @@ import limits
 from limits.library import Library, open_library
 from limits.memory import require
 from limits.particles.runs import Runs
-from limits.particles.sizes import neurons_of, particle_footprint, side_by_side
+from limits.particles.sizes import neurons_of, sampling_footprint, side_by_side
 from limits.problem import Problem
 from limits.record import Record
 from limits.trajectory import Interrupted, Trajectory
@@ -91,11 +91,11 @@ def sample(
     began, L, N = time.perf_counter(), whole(blocks, "blocks"), neurons_of(problem, particles)
     record, report, library = Record.of(record, problem), reporting(progress), open_for_kets(backend, device, dtype)
     _refuse(record)
-    size = particle_footprint(problem, record, L, N, library.itemsize)
+    size = sampling_footprint(problem, record, L, N, itemsize=library.itemsize)
     remedy = "take fewer particles, blocks, steps or samples" + (", or dtype='float32'" if library.itemsize == 8 else "")
     require(size, f"a sample of {N} neurons", remedy, library.free_memory())
     many, seed = whole(replicas, "replicas"), whole(seed, "seed", low=0)
-    together = side_by_side(problem, library, N, size, many) if at_once is None else whole(at_once, "at_once")
+    together = side_by_side(problem, record, library, L, N, many) if at_once is None else whole(at_once, "at_once")
     meta = {"rung": "wide", "blocks": L, "particles": N, "seed": seed, "backend": backend, "dtype": dtype}
     meta["version"] = limits.__version__
     runs, evaluations = Runs(problem, record, library, L, N, responds), problem.steps + 1

@@ -19,8 +19,10 @@ PAIRED = 2**10
 """The same where updates are over pairs of neurons."""
 FILLING = 4
 """Fewest neurons over kets that a matrix acts on."""
-CACHED = 2**17
-"""Bytes of the kets of one pass up to which more samples side by side are faster on a CPU."""
+CACHED = 2**18
+"""Bytes of the kets of a pass up to which more samples side by side are faster on a CPU; measured."""
+KERNELS = 4
+"""Arrays like the recorded kernels, besides one for every sample that trains: means, squares, and two on their way."""
 
 
 def neurons_of(problem: Problem, particles: int | None) -> int:
@@ -52,14 +54,25 @@ def particle_footprint(problem: Problem, record: Record, blocks: int, neurons: i
     return blocks * (itemsize * N * (model.block_depth * seen + between) + model.block_depth * updates) + itemsize * N * passing
 
 
-def side_by_side(problem: Problem, library: Library, neurons: int, size: int, replicas: int) -> int:
-    """How many samples to train at once: as many as pay and fit, in batches of nearly the same number.
+def sampling_footprint(
+    problem: Problem,
+    record: Record,
+    blocks: int,
+    neurons: int | None = None,
+    *,
+    replicas: int = 1,
+    itemsize: int = 8,
+) -> int:
+    """Bytes of as many samples side by side, with the kernels they make."""
+    one = particle_footprint(problem, record, blocks, neurons, itemsize)
+    return replicas * one + (replicas + KERNELS) * record.size(problem)
 
-    Args:
-        size: bytes of one.
-    """
-    fits = max(1, int(SHARE * library.free_memory() / size))
-    pass_of_one = library.itemsize * neurons * len(problem.evaluated)
-    pay = replicas if not library.on_cpu else max(1, CACHED // pass_of_one) if low_rank(problem.optimizer) else 1
+
+def side_by_side(problem: Problem, record: Record, library: Library, blocks: int, neurons: int, replicas: int) -> int:
+    """How many samples to train at once: as many as pay and fit, in batches of nearly the same number."""
+    size = particle_footprint(problem, record, blocks, neurons, library.itemsize) + record.size(problem)
+    fits = max(1, int((SHARE * library.free_memory() - KERNELS * record.size(problem)) / size))
+    cached = CACHED // (library.itemsize * neurons * len(problem.evaluated)) if low_rank(problem.optimizer) else 1
+    pay = max(1, cached) if library.on_cpu else replicas
     batches = -(-replicas // min(fits, pay, replicas))
     return -(-replicas // batches)

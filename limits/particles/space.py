@@ -62,15 +62,18 @@ class Space:
 
     def norm(self, x: Array) -> Array:
         """Norms (R, S, 1)."""
-        return self.xp.sqrt(self.mean(x * x))
+        dots = x[..., None, :] @ x[..., None]
+        return self.xp.sqrt(dots[..., 0] / self.neurons)
 
     def present(self, unit: Array) -> Array:
         """1 for rows of norm one and 0 for zero rows, shape (R, S, 1)."""
-        return self.xp.astype(self.mean(unit * unit) > 0.5, self.number)
+        return self.xp.astype(self.norm(unit) > 0.5, self.number)
 
     def without(self, kets: Array, known: Array) -> Array:
         """Kets without their projections on orthonormal ones."""
-        return kets - self.inner(kets, known) @ known
+        rest = -self.inner(kets, known) @ known
+        rest += kets
+        return rest
 
     def orthonormal(self, kets: Array, whole: Array | None = None) -> Array:
         """Gram-Schmidt, in order; zero where what is left of a ket is negligible beside `whole`, the kets by default."""
