@@ -55,6 +55,12 @@ NO_EXAMPLE = {
     "plots.transfer": "draws; tests/test_transfer.py",
     "plots.transfers": "draws; tests/test_transfer.py",
     "plots.width_rate": "draws; tests/test_plots.py",
+    "plots.audit_curves": "draws; tests/test_audit.py",
+    "plots.audit_verdicts": "draws; tests/test_audit.py",
+    "plots.audited": "draws; tests/test_audit.py and the pictures of docs/audit.md",
+    "pytorch.Audit": "what `coordinate_check` gives; its example shows it",
+    "pytorch.Finding": "what `coordinate_check` gives; its example shows it",
+    "pytorch.Trap": "what `coordinate_check` gives; its example shows it",
     "Impossible": "what `design` gives; its example shows it",
 }
 

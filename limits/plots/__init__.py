@@ -1,5 +1,6 @@
 """Pictures, drawn on axes the caller owns; `comparison`, `phases` and `transfers` make whole figures."""
 
+from limits.plots.audit import audit_curves, audit_verdicts, audited
 from limits.plots.depth import feature_kernel, increments, kernel_map
 from limits.plots.diversity import COMMON, gradient_diversity
 from limits.plots.exponents import exponent_check, exponent_verdicts, measured_diversity, measured_exponent
@@ -17,6 +18,9 @@ __all__ = [
     "SHADES",
     "UNFAITHFUL",
     "WIDE",
+    "audit_curves",
+    "audit_verdicts",
+    "audited",
     "comparison",
     "depth_rate",
     "exponent_check",

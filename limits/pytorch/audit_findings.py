@@ -78,7 +78,7 @@ class Finding:
     @property
     def violates(self) -> str:
         """The property of `classify` that a finding which fails violates."""
-        return violated(self.law, self.measured.value, self.margin) if self.verdict == FAIL else ""
+        return violated(self.law, self.measured.value, self.margin, self.tolerance) if self.verdict == FAIL else ""
 
     def to_dict(self) -> dict[str, Any]:
         """The finding in terms of JSON; what is not finite is null."""

@@ -138,7 +138,7 @@ def _share(gammas: tuple[Fraction, ...], betas: tuple[Fraction, ...], i: int, co
     return Expected(None, f"{count} layers were found, and exponents were given for {len(shares)}")
 
 
-def violated(law: Law, value: float, margin: float) -> str:
+def violated(law: Law, value: float, margin: float, tolerance: float) -> str:
     """The property that an exponent so large or small violates.
 
     A branch that is larger than declared is unstable before training only if its independent sum is; otherwise what is too large
@@ -148,6 +148,6 @@ def violated(law: Law, value: float, margin: float) -> str:
     if value < law.exact:
         return law.vanishes
     sums = {"initial branch": value + 0.5, "initial sum": value}
-    if law.axis == BLOCKS and law.quantity in sums and sums[law.quantity] - margin <= 0.2:
+    if law.axis == BLOCKS and law.quantity in sums and sums[law.quantity] - margin <= tolerance:
         return TRAINING
     return law.grows

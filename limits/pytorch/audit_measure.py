@@ -19,7 +19,7 @@ updates and increments by $g^h$, outputs by $g^{h'}$ and their update by $g^{h +
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -68,8 +68,7 @@ def drawn(setting: Setting, width: int, blocks: int, seed: Sequence[int]) -> tup
     import torch
 
     number = int(np.random.SeedSequence([*seed, width, blocks]).generate_state(1, np.uint64)[0] >> 1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(number)
+    with _seeded(number, setting.device):
         model = setting.make_model(width, blocks)
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"make_model(width, blocks) must return a torch.nn.Module, got {model!r}")
@@ -82,16 +81,24 @@ def drawn(setting: Setting, width: int, blocks: int, seed: Sequence[int]) -> tup
 
 def train(model: Any, optimizer: Any, setting: Setting, steps: int) -> None:
     """Plain steps on the batches, one after the other and again from the first; dropout as the model has it, of one seed."""
-    import torch
-
     model.train()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with _seeded(0, setting.device):
         for t in range(steps):
             inputs, targets = setting.batches[t % len(setting.batches)]
             optimizer.zero_grad()
             setting.loss(run(model, inputs), targets).backward()
             optimizer.step()
+
+
+@contextmanager
+def _seeded(number: int, device: str | None) -> Iterator[None]:
+    """Random numbers of torch from a seed; its generators, on the device too, are then put back."""
+    import torch
+
+    places = [torch.device(device)] if device and torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices=places):
+        torch.manual_seed(number)
+        yield
 
 
 def frozen(model: Any) -> Any:
@@ -106,7 +113,7 @@ def frozen(model: Any) -> Any:
 
 
 @contextmanager
-def quiet() -> Any:
+def quiet() -> Iterator[None]:
     """No gradients, and attention by plain operations that hooks see and derivatives pass."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel

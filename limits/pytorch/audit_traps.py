@@ -110,6 +110,8 @@ def remedy(finding: Finding, findings: Sequence[Finding], found: Sequence[Trap],
         layers = {q.removeprefix("std of "): v for (q, axis), v in slopes.items() if axis == WIDTH and q.startswith("std of ")}
         weights = ", ".join(f"{layer} n^{v:.2f}" for layer, v in layers.items())
         return f"{law.quantity} scales like n^{power}: hidden weights need an initial deviation of order n^-1/2 (here: {weights})"
+    if law.quantity == "initial sum" and any(f.verdict == FAIL and f.law.quantity == "initial branch" for f in findings):
+        return ""
     if law.quantity in ("initial branch", "initial sum"):
         wanted = f"{law.quantity} scales like L^{power} where L^{law.exact} was declared"
         return f"{wanted}: multiply every branch by (L / L_base)^-alpha, L counting residual blocks, and by no other factor of L"
