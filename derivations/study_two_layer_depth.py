@@ -46,7 +46,7 @@ class Sizes:
     steps: int = 6
     lr: float = 0.7
     blocks: tuple[int, ...] = (8, 16, 32, 64)
-    neurons: int = 1024
+    neurons: int = 3072
     groups: int = 6
     tol: float = 5e-3
     widths: tuple[int, int] = (64, 128)
@@ -262,7 +262,7 @@ def plot(found: Study, path: str) -> None:
         curves = [curve for curve in found.rates.curves if curve.name == alpha]
         _draw_rates(axes[1, 0], curves, color, alpha)
     axes[0, 1].set(xscale="log", yscale="log", ylabel="relative distance", title="Second order in a block's updates")
-    axes[1, 0].set(xscale="log", yscale="log", ylabel="best learning rate η", title="Best learning rate of networks, 95 %")
+    axes[1, 0].set(xscale="log", ylim=(0, 6), ylabel="best learning rate η", title="Best learning rate of networks, 95 %")
     axes[1, 1].set(xscale="log", ylabel="κ between ε = 1/8 and 1/4", title="Diversity of features over depth")
     for ax, sizes in ((axes[0, 1], found.sizes.blocks), (axes[1, 0], found.sizes.rate_blocks), (axes[1, 1], found.sizes.blocks)):
         ax.set_xlabel("blocks L")

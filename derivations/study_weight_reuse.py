@@ -109,14 +109,13 @@ def neural(problem: Problem, silent: bool = False) -> Array:
 @contextmanager
 def no_response():
     """The equations at alpha = 1 without the response of gradients."""
-    right = NeuronFunctions._pulls
+    right = NeuronFunctions._moved
 
-    def silent(self: NeuronFunctions, node: int, rows: Array, seen: Array) -> Array:
-        pulls = right(self, node, rows, seen)
-        pulls[:, seen.shape[1] :] = 0.0
-        return pulls
+    def silent(self: NeuronFunctions, function: Any, hats: Array, values: Array) -> Array:
+        moved = right(self, function, hats, values)
+        return 0 * moved if function is self.phi.derivative else moved
 
-    with mock.patch.object(NeuronFunctions, "_pulls", silent):
+    with mock.patch.object(NeuronFunctions, "_moved", silent):
         yield
 
 
