@@ -77,9 +77,9 @@ class Scaling:
     def check(self, role: str, base: Mapping[str, float], target: Mapping[str, float]) -> tuple[str, ...]:
         """What a script got wrong: a sentence for each of its numbers that does not fit the base's, naming the likely mistake.
 
-        >>> found = scale("width=256,blocks=4", "width=1024,blocks=16")
+        >>> found = scale("width=256,blocks=4", "width=1024,blocks=32")
         >>> found.check("hidden", {"lr": 4e-3, "eps": 1e-8}, {"lr": 1e-3, "eps": 2.5e-9})
-        ('hidden eps is 2.5e-09 and should be 6.25e-10 = 1e-08 * m_N^-1 m_L^-1: its factor of depth is missing.',)
+        ('hidden eps is 2.5e-09 and should be 3.125e-10 = 1e-08 * m_N^-1 m_L^-1: its factor of depth is missing.',)
         """
         return traps.checked(self, role, base, target)
 

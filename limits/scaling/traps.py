@@ -40,14 +40,14 @@ def _cell(scaling: "Scaling", role: str, name: str) -> Cell | None:
 
 
 def _mistake(scaling: "Scaling", role: str, cell: Cell | None, factor: float) -> str:
-    found = _suspects(scaling, role, cell)
-    fitting = [said for said, expected in found if expected != 1 and isclose(factor, expected, rel_tol=TOLERANCE)]
-    if fitting:
-        return ", or ".join(dict.fromkeys(fitting))
+    for suspects in (_suspects(scaling, cell), _others(scaling, role, cell)):
+        fitting = [said for said, off in suspects if off != 1 and isclose(factor, off, rel_tol=TOLERANCE)]
+        if fitting:
+            return ", or ".join(dict.fromkeys(fitting))
     return f"it is {factor:.4g} times too large" if factor > 1 else f"it is {1 / factor:.4g} times too small"
 
 
-def _suspects(scaling: "Scaling", role: str, cell: Cell | None) -> Iterator[tuple[str, float]]:
+def _suspects(scaling: "Scaling", cell: Cell | None) -> Iterator[tuple[str, float]]:
     """Known mistakes and the factor by which each would be off."""
     width, blocks = (Fraction(0), Fraction(0)) if cell is None else (cell.width, cell.blocks)
     m_n, m_l = scaling.target.width / scaling.base.width, scaling.target.blocks / scaling.base.blocks
@@ -61,6 +61,12 @@ def _suspects(scaling: "Scaling", role: str, cell: Cell | None) -> Iterator[tupl
     mixed = "layers were counted at one size and blocks at the other: a layer of attention and MLP is two blocks"
     yield mixed, 2 ** float(blocks)
     yield mixed, 2 ** -float(blocks)
+
+
+def _others(scaling: "Scaling", role: str, cell: Cell | None) -> Iterator[tuple[str, float]]:
+    """Factors that are there and should not be."""
+    blocks = Fraction(0) if cell is None else cell.blocks
+    m_n, m_l = scaling.target.width / scaling.base.width, scaling.target.blocks / scaling.base.blocks
     for e in SHIFTS:
         where = "has no factor of depth" if not blocks else f"has the factor of depth m_L^{blocks}"
         yield f"{role} {where}, and another one was used", m_l ** float(e)
