@@ -188,6 +188,27 @@ def test_blocks_are_named_or_counted_in_several_ways(how):
     assert found.ratios == zoo.planned("mlp", 64, 8)[1].ratios
 
 
+@pytest.mark.parametrize("blocks", [2, 8, 12])
+@pytest.mark.parametrize("order", ["alternating", "one after the other"])
+def test_blocks_of_two_kinds_in_one_list_are_compared_with_those_of_their_kind(order, blocks):
+    """Narrow and broad branches with the same names: a depth ratio alone leaves the ratios of their sides at one."""
+
+    def branch(width, broad):
+        inner = (4 if broad else 1) * width
+        parts = [nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width)]
+        return nn.Sequential(*parts, nn.Identity()) if broad else nn.Sequential(*parts)
+
+    def make(width, count):
+        broad = [i % 2 if order == "alternating" else 2 * i >= count for i in range(count)]
+        return nn.ModuleDict({"in": nn.Linear(3, width), "blocks": nn.ModuleList(branch(width, b) for b in broad)})
+
+    found = plan(make(16, blocks), base=make(16, 4), delta=make(32, 4), branches="blocks.*")
+    assert {(part.fan_in, part.fan_out) for part in found.parts} == {(1, 1)}
+    assert {found.ratios[part.name].lr for part in found.parts} == {1.0}
+    wider = plan(make(64, blocks), base=make(16, 4), delta=make(32, 4), branches="blocks.*")
+    assert {(part.fan_in, part.fan_out) for part in wider.parts if part.role == "hidden"} == {(4, 4)}
+
+
 def test_counts_of_layers_in_both_models_have_the_same_ratio():
     _, found = zoo.planned("transformer", blocks=6, counts=(2, 6))
     assert found.blocks.ratio == Fraction(3)

@@ -5,7 +5,7 @@ residual branch, so a transformer layer (attention and MLP) is two of them; wher
 is the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -31,17 +31,37 @@ class Blocks:
         """Whether a parameter lies inside a residual block."""
         return within(name, (*self.inside, *self.branches))
 
-    def counterpart(self, name: str, known: Iterable[str]) -> str | None:
-        """The parameter of another model that plays this part: of the same name, or of the block at the same height."""
-        if name in (known := tuple(known)):
-            return name
+    def kinds(self, model: Any) -> dict[str, tuple[tuple[str, str], ...]]:
+        """What every block and branch of a model is made of: the classes of its modules, by their names in it."""
+        wanted = (*self.branches, *self.inside)
+        return {name: _structure(module) for name, module in model.named_modules() if matches(name, wanted)}
+
+    def counterpart(
+        self, name: str, known: Iterable[str], kinds: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+    ) -> str | None:
+        """The parameter of another model that plays this part: of the same name, or of the block at the same height.
+
+        Where blocks are of several kinds, it is one of the same kind, if there is one: `kinds` are those of both models.
+        """
+        same = [name] if name in (known := tuple(known)) else []
         for pattern in (*self.branches, *self.inside):
             if (here := split(name, pattern)) is not None:
                 stars, rest = here
                 there = [(other, found[0]) for other in known if (found := split(other, pattern)) and found[1] == rest]
-                if there:
+                kind = kinds[0].get(_held(name, rest))
+                there = [pair for pair in there if kinds[1].get(_held(pair[0], rest)) == kind] or there
+                if there and not any(other == name for other, _ in there):
                     return min(there, key=lambda pair: _distance(stars, pair[1], float(self.ratio)))[0]
-        return None
+        return same[0] if same else None
+
+
+def _structure(module: Any) -> tuple[tuple[str, str], ...]:
+    return tuple((name, type(part).__qualname__) for name, part in module.named_modules())
+
+
+def _held(name: str, rest: str) -> str:
+    """The block of a parameter, of whose name the rest is the part inside of it."""
+    return name[: len(name) - len(rest)].rstrip(".")
 
 
 def _distance(stars: tuple[str, ...], others: tuple[str, ...], ratio: float) -> tuple[int, float]:

@@ -21,10 +21,11 @@ def parts_of(model: Any, base: Any, delta: Any, blocks: Blocks, overrides: Mappi
     """
     named = {which: _named(m) for which, m in (("base", base), ("delta", delta), ("model", model))}
     given = _overrides(overrides, named["model"])
+    kinds = {which: blocks.kinds(m) for which, m in (("base", base), ("delta", delta), ("model", model))}
     groups: dict[int, list[str]] = {}
     for name, parameter in named["model"].items():
         groups.setdefault(id(parameter), []).append(name)
-    found = (_Question(model, tuple(names), named, blocks, given).part() for names in groups.values())
+    found = (_Question(model, tuple(names), named, kinds, blocks, given).part() for names in groups.values())
     parts = tuple(part for part in found if part is not None)
     if not any(part.shape.growing for part in parts):
         raise ValueError(
@@ -65,6 +66,7 @@ class _Question:
     model: Any
     names: tuple[str, ...]
     named: Mapping[str, Mapping[str, Any]]
+    kinds: Mapping[str, Mapping[str, Any]]
     blocks: Blocks
     overrides: Mapping[str, tuple[str, str | None]]
 
@@ -90,7 +92,7 @@ class _Question:
 
     def _counterpart(self, which: str) -> str:
         known = self.named[which]
-        found = self.blocks.counterpart(self.name, known)
+        found = self.blocks.counterpart(self.name, known, (self.kinds["model"], self.kinds[which]))
         if found is None:
             raise ValueError(
                 f"{self.name} has no counterpart in the {'delta model' if which == 'delta' else which}: base, delta and model "
@@ -188,7 +190,7 @@ class _Question:
             return False
         names = tuple(n for n, p in self.named["model"].items() if p is parameter)
         try:
-            part = _Question(self.model, names, self.named, self.blocks, self.overrides).part()
+            part = _Question(self.model, names, self.named, self.kinds, self.blocks, self.overrides).part()
         except UnknownPartError:
             return False
         return part is not None and part.role in ("output", "tied")
