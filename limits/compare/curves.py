@@ -54,7 +54,8 @@ class Transfer:
     """Curves of every parametrization and number of blocks, with their optima and how these move with the number of blocks.
 
     Attributes:
-        problem: what was trained; its learning rate, multiplier and exponents are replaced by those below.
+        problem: what was trained; its learning rate, multiplier and exponents are replaced by those below. None of networks that
+            are not ours, whose losses were measured elsewhere.
         rung: "finite", "wide" or "deep".
         measure: whose loss: "train" or "probe".
         lrs, multipliers: the grid, shapes (R,) and (A,).
@@ -63,7 +64,7 @@ class Transfer:
         meta: sizes of the networks, seeds.
     """
 
-    problem: Problem
+    problem: Problem | None
     rung: str
     measure: str
     lrs: np.ndarray
