@@ -206,7 +206,7 @@ def test_points_that_are_exchanged_are_found_out(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.__name__)
 def test_full_studies_print_what_is_in_the_docs(study, capsys):
-    """The numbers on the site are those of the command it names, to the last digit but for round-off of another machine."""
+    """The numbers on the site are those of the command it names, but for round-off and what is small beside its error."""
     study.main([])
     now, kept = capsys.readouterr().out, (ROOT / "docs" / f"{study.__name__}.txt").read_text()
     old, new = (np.array([float(word) for word in text.split() if _number(word)]) for text in (kept, now))
