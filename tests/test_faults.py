@@ -147,7 +147,7 @@ FAULTS = {
     "collocation": (scaled(Panels, "collocation"), second_update),
     "quadrature": (scaled(Panels, "weights"), lambda: test_deep.test_first_update("single")),
     "generator of the flow": (argument(flow, "propagators", position(0)), flow_with("batches")),
-    "accumulated gradients of the flow": (argument(flow._Velocity, "add", position(2)), flow_with("both")),
+    "accumulated gradients of the flow": (argument(flow.Velocity, "add", position(2)), flow_with("both")),
 }
 
 

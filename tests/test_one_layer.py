@@ -13,13 +13,13 @@ from naive_neurons import one_layer
 from naive_nonlinear import richardson
 from numpy.testing import assert_allclose
 from test_deep_nonlinear import LINES, assert_close
-from test_faults import WRONG, argument, position, scaled
+from test_faults import argument, position, scaled
 
 import limits.deep.one_layer
 from limits import NoLimitError, Record, ToleranceWarning, Trajectory, recurse, solve
 from limits.agreement import agree
 from limits.deep.nonlinear_flow import FlowStates
-from limits.deep.one_layer import NeuronFunctions, dimensions, mean_curvature, one_layer_level, resolved
+from limits.deep.one_layer import COINCIDE, GivenNeurons, ManyApartError, NeuronFunctions, dimensions, mean_curvature, one_layer_level, resolved
 from limits.deep.refine import Level
 from limits.deep.sampling import CLOUDS, lattice, nested
 from limits.nonlinearity import nonlinearity
@@ -246,14 +246,9 @@ def networks_record(found):
 
 
 def without_response(monkeypatch):
-    right = NeuronFunctions._pulls
+    right = NeuronFunctions._with_noise
 
-    def wrong(self, node, rows, seen):
-        pulls = right(self, node, rows, seen)
-        pulls[:, seen.shape[1] :] = 0.0
-        return pulls
-
-    monkeypatch.setattr(NeuronFunctions, "_pulls", wrong)
+    monkeypatch.setattr(NeuronFunctions, "_with_noise", lambda self, moved, count: 0 * right(self, moved, count))
 
 
 @pytest.mark.slow
@@ -412,6 +407,24 @@ def test_nested_clouds(dimension):
     assert abs(float((found.inner**2).mean()) - 1) < 0.01
 
 
+def test_features_that_hardly_lie_apart_are_combinations():
+    """With twelve samples few of 36 features count, at an error far below that of the clouds."""
+    rng = np.random.default_rng(3)
+    inputs, targets = rng.standard_normal((12, 2)), rng.standard_normal((12, 1))
+    problem = Problem(ResNet("sin + cos"), COMPLETEP, SGD(0.7, 3, momentum=0.3), inputs, targets)
+    clouds = small_clouds(problem, 2**13)
+    runs, states = [], []
+    for together in (COINCIDE, 1e-3):
+        states.append(NeuronFunctions(problem, NOTHING, Panels.uniform(2, 5), clouds))
+        states[-1].together = together
+        runs.append(limits.deep.one_layer.evolve(problem, states[-1], lambda t, _: None)[0])
+    assert states[1].y.shape[1] < 0.7 * states[0].y.shape[1]
+    assert 0 < np.abs(runs[0] - runs[1]).max() < 3e-4
+    few = Panels.uniform(2, 5), NOTHING, nested(2**9, (3, 4), 3), lambda t: None
+    with pytest.raises(ManyApartError):
+        one_layer_level(problem, *few)
+
+
 def test_what_lies_beyond_is_accurate_to_its_own_size(rng):
     y = np.linalg.qr(rng.standard_normal((30, 3)))[0].T
     along = np.array([[1.0, -2.0, 0.5]])
@@ -532,41 +545,14 @@ def test_frozen_blocks_take_no_cloud():
 # Injected faults.
 
 
-def turns(monkeypatch):
-    right = NeuronFunctions._learn
-
-    def wrong(self, x, delta):
-        old = self.x.shape[1]
-        right(self, x, delta)
-        self.turns[:, old : self.x.shape[1]] *= WRONG
-
-    monkeypatch.setattr(NeuronFunctions, "_learn", wrong)
-
-
-def part_of_pulls(with_z):
-    def inject(monkeypatch):
-        right = NeuronFunctions._pulls
-
-        def wrong(self, node, rows, seen):
-            pulls = right(self, node, rows, seen)
-            part = slice(seen.shape[1], None) if with_z else slice(0, seen.shape[1])
-            pulls[:, part] *= WRONG
-            return pulls
-
-        monkeypatch.setattr(NeuronFunctions, "_pulls", wrong)
-
-    return inject
-
-
 FAULTS = {
     "C0 phi' delta": scaled(NeuronFunctions, "_seen"),
     "phi given U, V": scaled(NeuronFunctions, "_conditional"),
-    "E dh dh": part_of_pulls(False),
-    "E z dh": part_of_pulls(True),
-    "phi' delta": turns,
-    "learning rates": scaled(FlowStates, "_weights"),
+    "E dh dh": scaled(NeuronFunctions, "_with_learned"),
+    "E z dh": scaled(NeuronFunctions, "_with_noise"),
+    "learning rates": scaled(NeuronFunctions, "_rate"),
     "gradients": argument(FlowStates, "backward", position(2)),
-    "y": argument(NeuronFunctions, "_arguments", position(2)),
+    "hat h": scaled(GivenNeurons, "_hats"),
 }
 
 

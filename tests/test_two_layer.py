@@ -17,6 +17,7 @@ from test_one_layer import FUNCTIONS, mean, rms, worst_z
 import limits.deep.two_layer
 from limits import NoLimitError, Record, ToleranceWarning, Trajectory, solve
 from limits.agreement import agree
+from limits.deep.flow import Velocity
 from limits.deep.nonlinear_flow import FlowStates
 from limits.deep.sampling import CLOUDS, cloud
 from limits.deep.two_layer import NeuronStates, neuron_dimension, two_layer_level
@@ -320,18 +321,17 @@ def test_refusals_are_sentences():
 # Injected faults.
 
 
-def learned(name):
-    """What `_learn` keeps of a step, times 1.01."""
+def learned(layer):
+    """What u or v learns, times 1.01."""
 
     def inject(monkeypatch):
-        right = NeuronStates._learn
+        right = NeuronStates._set_rows
 
-        def wrong(self, x, delta):
-            old = x.shape[1]
-            right(self, x, delta)
-            getattr(self, name)[..., -old:] *= WRONG
+        def wrong(self):
+            self.learned[layer].total *= WRONG
+            right(self)
 
-        monkeypatch.setattr(NeuronStates, "_learn", wrong)
+        monkeypatch.setattr(NeuronStates, "_set_rows", wrong)
 
     return inject
 
@@ -354,12 +354,12 @@ def change(name):
 FAULTS = {
     "pi": scaled(NeuronStates, "_arguments"),
     "theta": scaled(NeuronStates, "_pulls"),
-    "phi' theta": learned("turns"),
-    "phi": learned("values"),
+    "phi' theta": learned(0),
+    "phi": learned(1),
     "features": change("_forward_change"),
     "gradients": change("_backward_change"),
     "chi": argument(FlowStates, "backward", position(2)),
-    "learning rates": scaled(FlowStates, "_weights"),
+    "learning rates": argument(Velocity, "add", position(2)),
     "neurons": argument(NeuronStates, "__init__", position(4)),
 }
 

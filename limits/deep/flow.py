@@ -20,7 +20,7 @@ from limits.training import checked_outputs, loss_derivative
 Array = np.ndarray
 
 
-class _Velocity:
+class Velocity:
     """A sum of gradients with schedule and momentum: v <- beta v + eta g, total <- total + v."""
 
     def __init__(self, shape: tuple[int, ...], rates: Array, momentum: float) -> None:
@@ -28,8 +28,9 @@ class _Velocity:
         self._rates, self._momentum = rates, momentum
 
     def add(self, t: int, gradient: Array) -> None:
-        self._v = self._momentum * self._v + self._rates[t] * gradient
-        self.total = self.total + self._v
+        self._v *= self._momentum
+        self._v += self._rates[t] * gradient
+        self.total += self._v
 
 
 def propagators(generator: Array, panels: Panels) -> tuple[Array, Array]:
@@ -76,9 +77,9 @@ def flow_level(problem: Problem, panels: Panels, record: Record, moving: int, do
     k, n = r + d, len(panels.nodes)
     a2 = problem.model.multiplier**2 * moving
     to_marks = panels.integrate(np.append(record.depths, 1.0))
-    blocks = _Velocity((n, k, k), sgd.schedule("lr"), sgd.momentum)
-    read_in = _Velocity((k, r), sgd.schedule("input_lr"), sgd.momentum)
-    read_out = _Velocity((k, d), sgd.schedule("output_lr"), sgd.momentum)
+    blocks = Velocity((n, k, k), sgd.schedule("lr"), sgd.momentum)
+    read_in = Velocity((k, r), sgd.schedule("input_lr"), sgd.momentum)
+    read_out = Velocity((k, d), sgd.schedule("output_lr"), sgd.momentum)
     outputs = np.zeros((sgd.steps + 1, len(basis.coordinates), d))
     chi = np.zeros_like(outputs)
     x_at, d_at, worst = [], [], np.zeros(panels.count)

@@ -11,6 +11,10 @@ Here $y_k$ are the features made orthonormal one after the other, $x_i = \sum_k 
 by Stein's lemma the first sum is the response $\sum_jx_j\,E[\partial\delta h_i/\partial\hat h_j]$ of $h_i$ through all earlier
 ones, for any $\phi$, kinked or not, and it stays regular where features coincide. TP6, Definition F.2, lacks it.
 
+What was learned counts only in the coordinates y: $\sum_jw_jC^0_{ij}\,\delta h_j = \sum_kL_{ik}\Psi_k$ with
+$\Psi_k = \sum_jw_jL_{jk}\,\delta h_j$, and the last sum in $\delta_i'$ is $\sum_ky_kE[\delta h_i\Psi_k]$. Features of many
+samples at many steps hardly leave the span of a few, and as many $\Psi_k$ are all that is kept.
+
 Functions of (U, V) are held at a cloud of N neurons, expectations given (U, V) are means over K points z, the same at every
 depth: for any clouds the flow is smooth in p. What $\phi(\hat h)$ and $\phi'(\hat h)$ contribute is known, zero after the means
 are subtracted, and is left out, so that the points err in proportion to the updates only. Without mean subtraction it is
@@ -42,35 +46,67 @@ SMALLEST = 1e-30
 """Variance that stands for 0 where a kinked function has an infinite mean curvature."""
 COINCIDE = 1e-9
 """A feature closer to those before it than this share of its size counts as one of their combinations."""
+TOGETHER, FINER = 0.3, 4
+"""That share, times the root of the number of points, where these know no better; a check of it is by so much finer."""
+FEW = 24
+"""How many features apart are reckoned with at first."""
+REMEDY = "take fewer steps or samples, or a looser tol"
+
+
+class ManyApartError(ArithmeticError):
+    """More features lie apart than a cloud has coordinates for."""
 
 
 def one_layer_limit(problem: Problem, record: Record, done: Callable[[int], None], tol: float, refinement: Refinement) -> Refined:
     """The mean over clouds that meets the tolerance, of the largest that fit into memory if none does."""
-    both = dimensions(problem)
-    fit = SHARE * available_memory() / (4 * refinement.most_nodes * both[1])
+    k, most_apart = dimensions(problem)
+    coordinates = min(FEW + 1, most_apart)
 
-    def compute(panels: Panels, clouds: Nested) -> Level:
-        return one_layer_level(problem, panels, record, clouds, done)
+    def compute(panels: Panels, which: tuple[int, int], finer: bool = False) -> Level:
+        nonlocal coordinates
+        points, seed = which
+        together = TOGETHER / points**0.5 / (FINER if finer else 1)
+        while True:
+            try:
+                return one_layer_level(problem, panels, record, nested(points, (k, coordinates), seed), done, together)
+            except ManyApartError:
+                coordinates = min(2 * coordinates, most_apart)
 
+    fit = SHARE * available_memory() / one_layer_footprint(problem, record, refinement.most_nodes, 1, coordinates)
     fewest, most = NESTED
-    return over_clouds(compute, lambda points, seed: nested(points, both, seed), refinement, tol, (fewest, min(most, int(fit))))
+    return over_clouds(compute, lambda points, seed: (points, seed), refinement, tol, (fewest, min(most, int(fit))))
 
 
 def dimensions(problem: Problem) -> tuple[int, int]:
-    """Coordinates of a neuron, and of z: one for every trained (step, sample) and one for a feature under way."""
+    """Coordinates of a neuron, and at most of z: one for every trained (step, sample) and one for a feature under way."""
     states = FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0)
     return states.k, states.census.backward + 1
 
 
-def one_layer_level(problem: Problem, panels: Panels, record: Record, clouds: Nested, done: Callable[[int], None]) -> Level:
-    """The limit on given panels, with clouds of `dimensions`."""
+def one_layer_footprint(problem: Problem, record: Record, nodes: int, points: int, coordinates: int) -> int:
+    """Bytes that `one_layer_level` takes: z, what was learned at every node, and what a pass makes at one node."""
+    states = FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0)
+    kept = coordinates * (1 + nodes * (1 + (problem.sgd.momentum > 0)))
+    return 4 * points * (kept + 4 * max((len(batch) for batch in states.census.trained), default=0))
+
+
+def one_layer_level(
+    problem: Problem,
+    panels: Panels,
+    record: Record,
+    clouds: Nested,
+    done: Callable[[int], None],
+    together: float = COINCIDE,
+) -> Level:
+    """The limit on given panels, with clouds of at most `dimensions`."""
     states = NeuronFunctions(problem, record, panels, clouds)
+    states.together = together
     outputs, _ = evolve(problem, states, lambda t, _: done(t))
     return Level(panels, outputs, states.kernels(record), states.tails)
 
 
-class NeuronFunctions(FlowStates):
-    r"""The flow of one-layer blocks; a state is a vector of its values at all neurons times the roots of their weights.
+class GivenNeurons(FlowStates):
+    r"""A state is a vector of its values at all neurons times the roots of their weights; z is drawn for each of them.
 
     Args:
         problem, record, panels: as of `FlowStates`.
@@ -81,33 +117,55 @@ class NeuronFunctions(FlowStates):
         self.root = clouds.weights**0.5
         alpha, gammas, _ = problem.parametrization.layers(problem.model.block_depth)
         super().__init__(problem, record, panels, int(alpha + min(gammas) == 1), clouds.outer.T * self.root)
-        self.centred = problem.model.centred
-        self.z, self.phi, self.a = clouds.inner, problem.model.phi, problem.model.multiplier
+        self.z, self.phi, self.a, self.centred = clouds.inner, problem.model.phi, problem.model.multiplier, problem.model.centred
         self.unresolved = LOOSE
-        n, trained = len(panels.nodes), self.census.backward
-        require(4 * n * trained * self.z[0].size, "this limit", "take fewer steps or samples, or a looser tol")
-        self.turns = np.empty((n, trained, *self.z.shape[1:]), self.z.dtype)  # phi'(h) delta of every trained (step, sample)
-        self.y = np.zeros((n, 0, self.k))  # their features made orthonormal
+        self.y = np.zeros((len(panels.nodes), 0, self.k))  # trained features made orthonormal
+        self.together = COINCIDE
 
-    # What a pass sees at one node, of `new` features: arrays (new, N, K).
-
-    def _seen(self, at: slice, x: Array, weights: Array) -> Array:
-        return self.moving * self.a * weights * (x @ transposed(self.x[at]))
-
-    def _arguments(self, node: int, rows: Array, seen: Array) -> tuple[Array, Array]:
-        r"""$\hat h$ and $h$ of features with rows of L."""
-        rows, seen = rows.astype(self.z.dtype), seen.astype(self.z.dtype)
-        hats = np.tensordot(rows, self.z[: rows.shape[1]], 1)
-        return hats, hats - np.tensordot(seen, self.turns[node, : seen.shape[1]], 1)
+    def _hats(self, rows: Array) -> Array:
+        r"""$\hat h$ (new, N, K) of features with rows of L."""
+        return np.tensordot(rows.astype(self.z.dtype), self.z[: rows.shape[1]], 1)
 
     def _moved(self, function: Callable[[Array], Array], hats: Array, values: Array) -> Array:
         """Values of a function at h less those at hat h; of odd ones these have mean zero over any cloud."""
         return values if self.phi.centred else values - function(hats)
 
+    def _over_points(self, values: Array, others: Array) -> Array:
+        """Means over the K points of products of (new, N, K) with (old, N, K), times the roots, shape (new, old, N)."""
+        products = np.matmul(values.swapaxes(0, 1), others.transpose(1, 2, 0))
+        return products.transpose(1, 2, 0) * (self.root / values.shape[2])
+
+    def _drift(self, variances: Array) -> Array:
+        r"""What the initial blocks add to all neurons alike, $a\,E\phi(\hat h)$, from the variances of $\hat h$."""
+        means = np.zeros_like(variances) if self.centred else self.phi.mean(variances)
+        return self.a * means[..., None] * self.root
+
+    def _tails(self, y: Array, slopes: Array) -> Array:
+        """Of coordinates along U and V: the single neuron's are as rough as its cloud of z is small."""
+        seen = self.ends if self.centred else np.concatenate([self.ends, self.root[None]])
+        return super()._tails(y @ seen.T, slopes @ seen.T)
+
+
+class NeuronFunctions(GivenNeurons):
+    """The flow of one-layer blocks."""
+
+    def __init__(self, problem: Problem, record: Record, panels: Panels, clouds: Nested) -> None:
+        super().__init__(problem, record, panels, clouds)
+        z, n = self.z, len(panels.nodes)
+        require(one_layer_footprint(problem, record, n, z[0].size, len(z)), "this limit", REMEDY)
+        self.psi = np.zeros((n, len(z), *z.shape[1:]), z.dtype)
+        self.velocity = np.zeros_like(self.psi) if problem.sgd.momentum else None
+
+    # What a pass sees at one node, of `new` features: arrays (new, N, K).
+
+    def _seen(self, node: int, rows: Array) -> Array:
+        """What was learned, for features with rows of L."""
+        return self.moving * self.a * np.tensordot(rows.astype(self.z.dtype), self.psi[node, : rows.shape[1]], 1)
+
     # Features.
 
     def _forward_change(self, t: int) -> Change:
-        weights, old = self._weights(t), self.x.shape[1]
+        old = self.x.shape[1]
 
         def change(at: slice, x: Array) -> Array:
             drift = self._drift(np.sum(x * x, -1))
@@ -115,37 +173,46 @@ class NeuronFunctions(FlowStates):
                 return drift
             along, beyond = resolved(x, self.y[at])
             rows = np.concatenate([along, np.linalg.norm(beyond, axis=-1, keepdims=True)], axis=-1)
-            parts = zip(range(at.start, at.stop), rows, self._seen(at, x, weights), strict=True)
-            f = np.stack([self._conditional(*part) for part in parts])
+            f = np.stack([self._conditional(*part) for part in zip(range(at.start, at.stop), rows, strict=True)])
             centre = f @ self.root[:, None] ** 2 if self.centred else 0.0
             return self.a * (f - centre) * self.root + drift
 
         return change
 
-    def _drift(self, variances: Array) -> Array:
-        r"""What the initial blocks add to all neurons alike, $a\,E\phi(\hat h)$, from the variances of $\hat h$."""
-        means = np.zeros_like(variances) if self.centred else self.phi.mean(variances)
-        return self.a * means[..., None] * self.root
-
-    def _conditional(self, node: int, rows: Array, seen: Array) -> Array:
+    def _conditional(self, node: int, rows: Array) -> Array:
         r"""$E[\phi(h) - \phi(\hat h) \mid U, V]$, shape (new, N)."""
-        hats, h = self._arguments(node, rows, seen)
-        return self._moved(self.phi.phi, hats, self.phi.phi(h)).mean(-1)
+        hats = self._hats(rows)
+        return self._moved(self.phi.phi, hats, self.phi.phi(hats - self._seen(node, rows))).mean(-1)
 
     # Gradients.
 
     def _backward_change(self, t: int, x: Array) -> Change:
-        weights = self._weights(t)
-        self.y = orthonormal(x, self.y)
-        rows, seen = x @ transposed(self.y), self._seen(slice(None), x, weights)
-        pulls = np.stack([self._pulls(*part) for part in zip(range(len(x)), rows, seen, strict=True)])
-        vectors = np.concatenate([self.moving * self.a**2 * weights[:, None] * self.x, -self.a * self.y], axis=1)
+        self.now, self.y = t, orthonormal(x, self.y, self.together)
+        if self.y.shape[1] >= len(self.z):
+            raise ManyApartError
+        self.rows = x @ transposed(self.y)
+        pulls = np.stack([self._pulls(node, rows) for node, rows in enumerate(self.rows)])
         pull_back = self._pull_back(x)
 
         def change(at: slice, delta: Array) -> Array:
-            return (pulls[at] @ delta[..., None])[..., 0] @ vectors[at] + pull_back[at] * (delta @ self.root)[..., None]
+            return (pulls[at] @ delta[..., None])[..., 0] @ self.y[at] + pull_back[at] * (delta @ self.root)[..., None]
 
         return change
+
+    def _pulls(self, node: int, rows: Array) -> Array:
+        r"""What a gradient times these, summed over neurons, adds to itself along y, shape (new, all, N)."""
+        hats = self._hats(rows)
+        slopes = self.phi.derivative(hats - self._seen(node, rows))
+        with_z = self._with_noise(self._moved(self.phi.derivative, hats, slopes), rows.shape[1])
+        return self.moving * self.a**2 * self._with_learned(node, slopes, rows.shape[1]) - self.a * with_z
+
+    def _with_learned(self, node: int, slopes: Array, count: int) -> Array:
+        r"""Factors of a gradient in $E\,\delta h_i\Psi_k$."""
+        return self._over_points(slopes, self.psi[node, :count])
+
+    def _with_noise(self, moved: Array, count: int) -> Array:
+        r"""Factors of a gradient in $E\,z_k\delta h_i$."""
+        return self._over_points(moved, self.z[:count])
 
     def _pull_back(self, x: Array) -> Array:
         r"""What the initial blocks add per unit of $E\delta$, $-a\,x\,E\phi''(\hat h)$."""
@@ -153,26 +220,26 @@ class NeuronFunctions(FlowStates):
             return np.zeros_like(x)
         return -self.a * mean_curvature(self.phi, np.sum(x * x, -1))[..., None] * x
 
-    def _pulls(self, node: int, rows: Array, seen: Array) -> Array:
-        r"""Factors of a gradient in $E\,\delta h_i\delta h_j$, then in $E\,z_k\delta h_i$, shape (new, old + all, N)."""
-        old, now = seen.shape[1], rows.shape[1]
-        hats, h = self._arguments(node, rows, seen)
-        slopes = self.phi.derivative(h)
-        moved = self._moved(self.phi.derivative, hats, slopes)
-        self.turns[node, old:now] = slopes  # until `_learn`
-        with_old = np.einsum("ink,jnk->ijn", slopes, self.turns[node, :old])
-        with_z = np.einsum("ink,jnk->ijn", moved, self.z[:now])
-        return np.concatenate([with_old, with_z], axis=1) * self.root / self.z.shape[2]
-
     def _learn(self, x: Array, delta: Array) -> None:
-        old, new = self.x.shape[1], x.shape[1]
-        self.turns[:, old : old + new] *= (delta / self.root).astype(self.z.dtype)[..., None]
+        for node, (rows, d) in enumerate(zip(self.rows, delta / self.root, strict=True)):
+            turns = self.phi.derivative(self._hats(rows) - self._seen(node, rows)) * d[..., None].astype(self.z.dtype)
+            self._add(node, self._rate() * np.tensordot(rows.T.astype(self.z.dtype), turns, 1))
         super()._learn(x, delta)
 
-    def _tails(self, y: Array, slopes: Array) -> Array:
-        """Of coordinates along U and V: the single neuron's are as rough as its cloud of z is small."""
-        seen = self.ends if self.centred else np.concatenate([self.ends, self.root[None]])
-        return super()._tails(y @ seen.T, slopes @ seen.T)
+    def _rate(self) -> float:
+        """The learning rate of the step that ends."""
+        return float(self.problem.sgd.schedule("lr")[self.now])
+
+    def _add(self, node: int, gradient: Array) -> None:
+        """One step of what is learned, with momentum."""
+        psi = self.psi[node, : len(gradient)]
+        if self.velocity is None:
+            psi += gradient
+            return
+        velocity = self.velocity[node, : len(gradient)]
+        velocity *= self.problem.sgd.momentum
+        velocity += gradient
+        psi += velocity
 
 
 def mean_curvature(phi: Nonlinearity, u: Array) -> Array:
@@ -197,12 +264,16 @@ def resolved(x: Array, y: Array) -> tuple[Array, Array]:
     return along + again, beyond - again @ y
 
 
-def orthonormal(x: Array, y: Array) -> Array:
-    """Orthonormal features y and with them new ones x, one after the other; zero for those that coincide with combinations."""
+def orthonormal(x: Array, y: Array, together: float = COINCIDE) -> Array:
+    """Orthonormal features y, and with them those of the new ones x, one after the other, that lie apart at any node.
+
+    Zero at the nodes where they do not: there they are combinations of those before, to `together` of their size.
+    """
     for i in range(x.shape[1]):
         one = x[:, i : i + 1]
         beyond = resolved(one, y)[1]
         size, whole = (np.linalg.norm(v, axis=-1, keepdims=True) for v in (beyond, one))
-        apart = size > COINCIDE * whole
-        y = np.concatenate([y, np.where(apart, beyond / np.where(apart, size, 1.0), 0.0)], axis=1)
+        apart = size > together * whole
+        if np.any(apart):
+            y = np.concatenate([y, np.where(apart, beyond / np.where(apart, size, 1.0), 0.0)], axis=1)
     return y

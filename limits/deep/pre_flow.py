@@ -32,7 +32,7 @@ def pre_flow_limit(problem: Problem, record: Record, done: Callable[[int], None]
     dimension = FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0).k
     fit = int(SHARE * available_memory() / pre_flow_footprint(problem, record, refinement.most_nodes, 1))
 
-    def compute(panels: Panels, neurons: Weighted) -> Level:
+    def compute(panels: Panels, neurons: Weighted, _: bool = False) -> Level:
         return pre_flow_level(problem, panels, record, neurons, done)
 
     fewest, most = POINTS

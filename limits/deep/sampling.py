@@ -10,7 +10,7 @@ until that meets the tolerance.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gamma, pi
 from typing import Any
 
@@ -112,7 +112,7 @@ def _whitened(z: Array, weights: Array) -> Array:
 
 
 def over_clouds(
-    compute: Callable[[Panels, Any], Level],
+    compute: Callable[..., Level],
     draw: Callable[[int, int], Any],
     refinement: Refinement,
     tol: float,
@@ -121,7 +121,7 @@ def over_clouds(
     """The mean over clouds, on panels fine enough for one of them.
 
     Args:
-        compute: the limit on given panels with a given cloud.
+        compute: the limit on given panels with a given cloud; a third argument says that it is to be a finer one.
         draw: a cloud of so many points from a seed.
         refinement: of the panels.
         tol: what the error of the mean is held against, relative to the larger of 1 and the largest output.
@@ -129,20 +129,25 @@ def over_clouds(
     """
     points, most = sizes
     first = refinement.run(lambda panels: compute(panels, draw(points, 0)))
-    panels, levels = first.level.panels, first.levels
-    while True:
-        found = [compute(panels, draw(points, 1 + seed)) for seed in range(CLOUDS)]
-        between = np.abs(compute(higher(panels), draw(points, 1)).outputs - found[0].outputs)
-        levels += CLOUDS + 1
-        outputs, error = _mean([level.outputs for level in found])
-        error = np.hypot(error, between)
-        worst = float(error.max(initial=0.0) / max(1.0, np.abs(outputs).max(initial=0.0)))
-        if worst <= tol or 4 * points > most:
-            break
+    best, levels = _round(compute, draw, first.level.panels, points), first.levels + CLOUDS + 1
+    while best.worst > tol and 4 * points <= most:
         points *= 4
-    kernels = _means([level.kernels for level in found])
-    level = Level(panels, outputs, kernels, found[0].tails)
-    return Refined(level, error, worst, bool(worst <= tol), levels)
+        try:
+            best, levels = _round(compute, draw, first.level.panels, points), levels + CLOUDS + 1
+        except MemoryError:  # more features lie apart than was reckoned with
+            break
+    return replace(best, met=bool(best.worst <= tol), levels=levels)
+
+
+def _round(compute: Callable[..., Level], draw: Callable[[int, int], Any], panels: Panels, points: int) -> Refined:
+    """The mean over clouds of one size, with its error: their scatter, and what finer panels make of the first."""
+    finer = compute(higher(panels), draw(points, 1), True).outputs
+    found = [compute(panels, draw(points, 1 + seed)) for seed in range(CLOUDS)]
+    outputs, error = _mean([level.outputs for level in found])
+    error = np.hypot(error, np.abs(finer - found[0].outputs))
+    worst = float(error.max(initial=0.0) / max(1.0, np.abs(outputs).max(initial=0.0)))
+    level = Level(panels, outputs, _means([level.kernels for level in found]), found[0].tails)
+    return Refined(level, error, worst, False, CLOUDS + 1)
 
 
 def _mean(values: list[Array]) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from limits.deep.flow import Velocity
 from limits.deep.nonlinear_flow import Change, FlowStates
 from limits.deep.refine import Level, Refined, Refinement
 from limits.deep.sampling import POINTS, cloud, over_clouds
@@ -26,16 +27,25 @@ from limits.semiseparable import transposed
 from limits.training import evolve
 
 Array = np.ndarray
+REMEDY = "take fewer steps or samples, or a looser tol"
 
 
 def two_layer_limit(problem: Problem, record: Record, done: Callable[[int], None], tol: float, refinement: Refinement) -> Refined:
     """The mean over clouds that meets the tolerance."""
     dimension = neuron_dimension(problem)
 
-    def compute(panels: Panels, neurons: Array) -> Level:
+    def compute(panels: Panels, neurons: Array, _: bool = False) -> Level:
         return two_layer_level(problem, panels, record, neurons, done)
 
     return over_clouds(compute, lambda points, seed: cloud(points, dimension, seed), refinement, tol, POINTS)
+
+
+def two_layer_footprint(problem: Problem, record: Record, nodes: int, neurons: int) -> int:
+    """Bytes that `two_layer_level` takes: the rows of all neurons at all nodes, and what a pass makes of them."""
+    states = FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0)
+    rows = 2 * states.k * (3 + 2 * (problem.sgd.momentum > 0))
+    batch = max((len(kept) for kept in states.census.trained), default=0)
+    return 8 * nodes * neurons * (rows + 4 * batch) + 8 * states.x_at.size
 
 
 def neuron_dimension(problem: Problem) -> int:
@@ -60,50 +70,47 @@ class NeuronStates(FlowStates):
 
     def __init__(self, problem: Problem, record: Record, panels: Panels, cloud: Array) -> None:
         super().__init__(problem, record, panels, 1)
-        model = problem.model
-        self.u, self.v = cloud[:, : self.k], cloud[:, self.k :] / model.expansion**0.5
+        model, sgd = problem.model, problem.sgd
         self.phi, self.a, self.share = model.phi, model.multiplier, model.multiplier * model.expansion / len(cloud)
         alpha, gammas, _ = problem.parametrization.layers(2)
         self.moves = [float(alpha + gamma == 1) for gamma in gammas]  # u, v
-        n, N = len(panels.nodes), len(cloud)
-        require(16 * n * N * self.census.backward, "this limit", "take fewer steps or samples, or a looser tol")
-        self.turns = np.zeros((n, N, 0))  # phi'(pi) theta of every trained (step, sample)
-        self.values = np.zeros((n, N, 0))  # phi(pi) of them
+        require(two_layer_footprint(problem, record, len(panels.nodes), len(cloud)), "this limit", REMEDY)
+        shape = (len(panels.nodes), len(cloud), self.k)
+        self.initial = cloud[:, : self.k], cloud[:, self.k :] / model.expansion**0.5
+        self.learned = [Velocity(shape, move * self.a * sgd.schedule("lr"), sgd.momentum) for move in self.moves]
+        self._set_rows()
 
-    def _arguments(self, at: slice, x: Array, weights: Array) -> Array:
+    def _set_rows(self) -> None:
+        """$u_t$ and $v_t$ at all nodes, shape (nodes, N, k)."""
+        self.u, self.v = (initial - learned.total for initial, learned in zip(self.initial, self.learned, strict=True))
+
+    def _arguments(self, at: slice, x: Array) -> Array:
         r"""$\pi$ of features x (q, new, k), shape (q, new, N)."""
-        seen = self.moves[0] * self.a * weights * (x @ transposed(self.x[at]))
-        return x @ self.u.T - seen @ transposed(self.turns[at])
+        return x @ transposed(self.u[at])
 
-    def _pulls(self, at: slice, delta: Array, weights: Array) -> Array:
+    def _pulls(self, at: slice, delta: Array) -> Array:
         r"""$\theta$ of gradients delta (q, new, k), shape (q, new, N)."""
-        seen = self.moves[1] * self.a * weights * (delta @ transposed(self.delta[at]))
-        return delta @ self.v.T - seen @ transposed(self.values[at])
+        return delta @ transposed(self.v[at])
 
     def _forward_change(self, t: int) -> Change:
-        weights = self._weights(t)
-
         def change(at: slice, x: Array) -> Array:
-            f = self.share * self.phi.phi(self._arguments(at, x, weights))
-            return f @ self.v - (self.moves[1] * self.a * weights * (f @ self.values[at])) @ self.delta[at]
+            return self.share * self.phi.phi(self._arguments(at, x)) @ self.v[at]
 
         return change
 
     def _backward_change(self, t: int, x: Array) -> Change:
-        weights, everywhere = self._weights(t), slice(None)
-        arguments = self._arguments(everywhere, x, weights)
-        slopes = self.phi.derivative(arguments)
-        self._under_way = self.phi.phi(arguments), slopes, weights
+        arguments = self._arguments(slice(None), x)
+        self._under_way = t, self.phi.phi(arguments), self.phi.derivative(arguments)
 
         def change(at: slice, delta: Array) -> Array:
-            g = self.share * slopes[at] * self._pulls(at, delta, weights)
-            return -(g @ self.u) + (self.moves[0] * self.a * weights * (g @ self.turns[at])) @ self.x[at]
+            return -self.share * (self._under_way[2][at] * self._pulls(at, delta)) @ self.u[at]
 
         return change
 
     def _learn(self, x: Array, delta: Array) -> None:
-        values, slopes, weights = self._under_way
-        turns = slopes * self._pulls(slice(None), delta, weights)
-        self.turns = np.concatenate([self.turns, transposed(turns)], axis=2)
-        self.values = np.concatenate([self.values, transposed(values)], axis=2)
+        t, values, slopes = self._under_way
+        turns = slopes * self._pulls(slice(None), delta)
+        for learned, seen, vectors in zip(self.learned, (turns, values), (x, delta), strict=True):
+            learned.add(t, transposed(seen) @ vectors)
+        self._set_rows()
         super()._learn(x, delta)

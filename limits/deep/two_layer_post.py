@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from limits.deep.nonlinear_flow import Change, FlowStates
-from limits.deep.one_layer import NeuronFunctions, dimensions, mean_curvature, orthonormal, resolved
+from limits.deep.one_layer import GivenNeurons, dimensions, mean_curvature, orthonormal, resolved
 from limits.deep.refine import Level, Refined, Refinement
 from limits.deep.sampling import NESTED, Nested, cloud, nested, over_clouds
 from limits.memory import SHARE, available_memory
@@ -68,7 +68,7 @@ def two_layer_post_limit(
     both = dimensions(problem)
     fit = SHARE * available_memory() / (12 * refinement.most_nodes * both[1])
 
-    def compute(panels: Panels, clouds: TwoClouds) -> Level:
+    def compute(panels: Panels, clouds: TwoClouds, _: bool = False) -> Level:
         return two_layer_post_level(problem, panels, record, clouds, done)
 
     fewest, most = NESTED
@@ -106,8 +106,8 @@ class Seen:
     table: Array
 
 
-class BlockFunctions(NeuronFunctions):
-    r"""The flow of blocks of two layers; `turns` are $\delta h'$ made orthonormal.
+class BlockFunctions(GivenNeurons):
+    r"""The flow of blocks of two layers.
 
     Args:
         problem, record, panels: as of `FlowStates`.
@@ -121,6 +121,7 @@ class BlockFunctions(NeuronFunctions):
         self.inner, self.back = clouds.forward, clouds.backward
         self.M = self.inner.shape[1]
         n, trained = len(panels.nodes), self.census.backward
+        self.turns = np.empty((n, trained, *self.z.shape[1:]), self.z.dtype)  # delta h' made orthonormal
         self.g = np.zeros((n, trained, self.M))  # over the root of M
         self.q = np.zeros((n, 0, self.M))  # these made orthonormal
         self.own = np.zeros((n, trained, self.M))  # delta h over the root of M
@@ -156,7 +157,8 @@ class BlockFunctions(NeuronFunctions):
         old = len(weights)
         echo = self.ratio**0.5 * g @ self.back[:old].T / self.M**0.5
         seen = self._known(1, weights, g @ self.g[node, :old].T) @ self.lower[node, :old, :old]
-        return self._arguments(node, rows, seen - echo)
+        hats = self._hats(rows)
+        return hats, hats - np.tensordot((seen - echo).astype(self.z.dtype), self.turns[node, :old], 1)
 
     def _mean(self, node: int, g: Array, weights: Array) -> Array:
         r"""$E[\phi(h') - \phi(\hat h') \mid U, V]$, shape (new, N)."""
@@ -188,17 +190,16 @@ class BlockFunctions(NeuronFunctions):
         return change
 
     def _see(self, node: int, h: Array, g: Array, weights: Array) -> Seen:
-        old, now, new = len(weights), self.q.shape[1], len(g)
+        old, new = len(weights), len(g)
         rows = g @ self.q[node].T
         hats, outside = self._outside(node, g, rows, weights)
         slopes, curves = self.phi.derivative(h), self.phi.derivative(outside)
-        moved, K = self._moved(self.phi.derivative, hats, curves), self.z.shape[2]
-        with_old = np.einsum("ink,jnk->ijn", curves, self.turns[node, :old]) * self.root / K
-        with_z = np.einsum("ink,jnk->ijn", moved, self.z[:now]) * self.root / K
-        both = np.einsum("ink,jnk->ijn", curves, curves) / K
+        with_old = self._over_points(curves, self.turns[node, :old])
+        with_z = self._over_points(self._moved(self.phi.derivative, hats, curves), self.z[: rows.shape[1]])
+        both = self._over_points(curves, curves) / self.root
         parts = self.back[: old + new], self.M**0.5 * self.q[node], self.M**0.5 * self.g[node, :old]
         vectors = np.concatenate(parts)
-        into = np.concatenate([self.inner[:now], self.M**0.5 * self.own[node, :old]])
+        into = np.concatenate([self.inner[: self.y.shape[1]], self.M**0.5 * self.own[node, :old]])
         table = (vectors * slopes[:, None]) @ into.T / self.M
         bend = np.zeros(new) if self.centred else mean_curvature(self.phi, np.sum(g * g, -1))
         return Seen(slopes, curves, bend[:, None] * rows, (with_old, with_z, both), vectors, table)
