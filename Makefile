@@ -15,7 +15,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 TEST_EXTRAS := $(if $(LIMITS_NO_TORCH),test,test$(comma)torch)
 TEST_STAMP := $(VENV)/.test$(if $(LIMITS_NO_TORCH),-no-torch)
 
-PYTEST_ARGS ?=
+# A file's tests stay together, for the fixtures that they share.
+PYTEST_ARGS ?= --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -36,7 +36,7 @@ myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 numfig = True
 math_numfig = True
-nb_execution_mode = "off"  # "cache" runs a notebook when its code has changed
+nb_execution_mode = "auto"  # pages with a kernel are executed at every build
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 
