@@ -287,6 +287,7 @@ def test_a_batch_for_one_size_only_is_refused():
         scale(Size(4, 4, batch=8), Size(4, 4))
     said = " ".join(scale(Size(4, 4, batch=8), Size(4, 4, batch=16)).notes)
     assert "Steps are not given" in said
+    assert "1 - beta1 and 1 - beta2 go as m_B" in said
 
 
 # Sizes

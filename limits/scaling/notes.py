@@ -47,6 +47,8 @@ def notes(base: Size, target: Size, rule: Rule, p: Parametrization, regime: Regi
             "Adam's weight decay is a part of the gradient it normalizes: no scaling keeps both its share and its size beside "
             "the gradient. Take adamw."
         )
+    if base.batch is not None and base.batch != target.batch and rule.eps == "entry":
+        found.append("With the batch, 1 - beta1 and 1 - beta2 go as m_B: averages then span the same number of samples (MLPA).")
     if base.batch is not None and base.steps is None and base.batch != target.batch:
         found.append("Steps are not given: weight decay keeps its time scale in steps, not its share of the run.")
     if readout == "init":

@@ -103,6 +103,8 @@ class Row:
     def for_fan(self, fan_in_ratio: float, fan_out_ratio: float) -> "Row":
         """The row of a matrix whose sides grow by ratios of their own, such as a block width that is not kept in proportion.
 
+        Where the larger side decides, as for initial weights, the base is taken to be square.
+
         Args:
             fan_in_ratio: target over base of the number of inputs.
             fan_out_ratio: target over base of the number of outputs.
