@@ -168,7 +168,7 @@ class Sizes:
     seeds: int = 160
 
 
-QUICK = Sizes(("linear", "tanh"), (8, 16, 32), 512, 4, (), (16, 32), 0)
+QUICK = Sizes(("linear", "tanh"), (8, 32), 512, 3, (), (16, 32), 0)
 ONLY = (NEITHER, frozenset({BACKWARD}), frozenset({FORWARD}))
 """What still responds: nothing, gradients only, features only."""
 

@@ -173,6 +173,7 @@ def test_scripts_print_and_draw(study, tmp_path, capsys):
     assert out.stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_network_without_the_copy_is_found_out(monkeypatch):
     """Without anything left out there is no share to be seen."""
     everything = study_weight_reuse.BOTH
@@ -181,6 +182,7 @@ def test_a_network_without_the_copy_is_found_out(monkeypatch):
         study_weight_reuse.check()
 
 
+@pytest.mark.slow
 def test_blocks_that_are_not_expanded_are_found_out(monkeypatch):
     """Updates of a wrong order in L: what is of second order then no longer falls."""
     monkeypatch.setattr(study_linear_updates, "rates_of", lambda problem, blocks: [0.7, 0.7])
@@ -188,6 +190,7 @@ def test_blocks_that_are_not_expanded_are_found_out(monkeypatch):
         study_linear_updates.check()
 
 
+@pytest.mark.slow
 def test_updates_that_are_not_entrywise_are_found_out(monkeypatch):
     """SGD under the name of SignSGD has the stable rank of SGD."""
     monkeypatch.setitem(study_adaptive_updates.OPTIMIZERS, "SignSGD", SGD)
@@ -195,6 +198,7 @@ def test_updates_that_are_not_entrywise_are_found_out(monkeypatch):
         study_adaptive_updates.check()
 
 
+@pytest.mark.slow
 def test_points_that_are_exchanged_are_found_out(monkeypatch):
     half, one = study_two_layer_depth.POINTS.values()
     monkeypatch.setattr(study_two_layer_depth, "POINTS", {"1/2": half, "1": half})
