@@ -59,7 +59,7 @@ SIZES = {"widths": (64, 128, 256), "blocks": (4, 8, 16), "data": batches(), "los
 
 
 def audits():
-    """Of the model as it should be scaled, and of the same one without the multiplier of its branches."""
+    """Of the model as it should be scaled, and of the same one with the same learning rates and no multipliers."""
     right = coordinate_check(scaled, make_optimizer=optimizer, **SIZES)
     wrong = coordinate_check(Net, make_optimizer=optimizer, **SIZES)
     return right, wrong

@@ -4,9 +4,11 @@ Networks are small and of fixed seeds. How often a correct model fails is stated
 power laws here, and on forty networks of every kind in the slow tests.
 """
 
+import importlib.util
 import json
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,12 +20,14 @@ from torch import nn  # noqa: E402
 
 from limits.parametrization import COMPLETEP, DEPTH_MUP, Parametrization  # noqa: E402
 from limits.pytorch import Audit, coordinate_check  # noqa: E402
+from limits.pytorch import audit as audit_module  # noqa: E402
 from limits.pytorch.audit_blocks import find_blocks, passed  # noqa: E402
 from limits.pytorch.audit_drift import drift  # noqa: E402
 from limits.pytorch.audit_fits import Grid, fitted, with_margins  # noqa: E402
 from limits.pytorch.audit_laws import laws, stand_in  # noqa: E402
 from limits.pytorch.audit_measure import Setting, first_order, frozen, measure  # noqa: E402
 
+DOCS = Path(__file__).parents[1] / "docs"
 SMALL = {"widths": (32, 64), "blocks": (2, 4), "seeds": 3}
 
 
@@ -84,11 +88,8 @@ def test_a_planted_mistake_is_named(mistake):
     assert found == ({trap} if trap else set())
     assert audit[quantity, axis].remedy
     assert audit[quantity, axis].remedy in str(audit)
-
-
-def test_the_read_out_is_blamed_alone():
-    audit = coordinate_check(**asked("mlp", MISTAKES["depth factor on the read-out"]))
-    assert failed(audit) == {("logit update", "blocks")}
+    if trap == ENDS:
+        assert failed(audit) == {(quantity, axis)}, "nothing else is blamed"
 
 
 def test_other_exponents_are_told_apart():
@@ -118,13 +119,13 @@ def test_raw_numbers_of_blocks_are_caught_at_the_base():
 
 
 def test_true_power_laws_fail_as_rarely_as_stated():
-    """Made-up curves of exactly the exponents of the laws, normal in the seeds: 2000 audits without tolerance, at 5 %.
+    """Made-up curves of exactly the exponents of the laws, normal in the seeds: 500 audits without tolerance, at 10 %.
 
-    False-alarm rate of this test: 1e-4 (0.05 plus four standard errors of 0.0049).
+    False-alarm rate of this test: 1e-4 (0.1 plus four standard errors of 0.013).
     """
     rng, grid = np.random.default_rng(7), Grid((64, 128, 256), (4, 8, 16), 128, 4)
     every = laws(stand_in(COMPLETEP, 2, "gelu"), ["up", "down"])
-    rate, audits, alarms = 0.05, 2000, 0
+    rate, audits, alarms = 0.1, 500, 0
     for _ in range(audits):
         findings = [fitted(law, grid, made_up(law, grid, rng), 1e-12) for law in every]
         alarms += any(finding.verdict == "fail" for finding in with_margins(findings, rate))
@@ -290,7 +291,7 @@ class Noisy(nn.Module):
         def __init__(self, width):
             super().__init__()
             self.norm, self.drop, self.linear = nn.BatchNorm1d(width), nn.Dropout(0.1), nn.Linear(width, width)
-            nn.init.zeros_(self.linear.weight)
+            nn.init.zeros_(self.linear.weight), nn.init.zeros_(self.linear.bias)
 
         def forward(self, *, scale, hidden):
             return hidden + scale * self.drop(self.linear(torch.relu(self.norm(hidden)))), "cache"
@@ -340,8 +341,6 @@ def test_blocks_are_found_or_it_is_said_what_to_write():
         find_blocks(nn.Linear(4, 4), 4)
     with pytest.raises(ValueError, match="has 3 modules called like 'h"):
         find_blocks(lists(h=3), 4, "h.*")
-    with pytest.raises(TypeError, match="pattern of names"):
-        find_blocks(lists(h=3), 4, 3)
 
 
 def test_modules_that_are_no_blocks_are_refused():
@@ -411,6 +410,38 @@ def test_a_sweep_is_a_part_of_an_audit():
     assert (finding.missing == "") == np.isfinite(finding.measured.value)
 
 
+# The page.
+
+
+def example():
+    """`docs/audit_example.py` as a module."""
+    spec = importlib.util.spec_from_file_location("audit_example", DOCS / "audit_example.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_example_of_the_page_runs():
+    """At fewer sizes and seeds than there, where verdicts are not resolved but exponents are seen."""
+    page = example()
+    page.SIZES |= {"widths": (64, 128), "blocks": (4, 8), "seeds": 3}
+    right, wrong = page.audits()
+    assert failed(right) == set()
+    for audit, exact in ((right, -1), (wrong, 0)):
+        assert audit["initial branch", "blocks"].measured.value == pytest.approx(exact, abs=0.1)
+
+
+@pytest.mark.slow
+def test_the_output_on_the_page_is_that_of_the_example():
+    """Verdicts, not digits, which depend on the version of torch."""
+    right, wrong = example().audits()
+    shown = (DOCS / "audit_example.txt").read_text()
+    assert right.verdict == "pass"
+    assert wrong.verdict == "fail"
+    assert f"print(right)\n{str(right).splitlines()[0]}" in shown
+    assert f"print(wrong)\n{str(wrong).splitlines()[0]}" in shown
+
+
 # Answers, pictures, refusals.
 
 
@@ -439,14 +470,10 @@ def test_an_audit_is_text_json_and_a_picture(tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"widths": 64}, "widths must be several whole numbers"),
         ({"blocks": (4,)}, "at least two blocks"),
         ({"seeds": 2}, "seeds must be at least 3"),
         ({"data": []}, "data must be batches"),
-        ({"data": [torch.ones(3)]}, "must be a pair"),
-        ({"loss": 3}, "loss must be a function"),
         ({"lrs": (1.0, 2.0)}, "at least 3 factors"),
-        ({"lrs": 1.0}, "several factors"),
         ({"error_rate": 0.0}, "between 0 and 1"),
         ({"base": (32, 4)}, "all three"),
         ({"parametrization": Parametrization(0, 0)}, "unstable at initialization for blocks of 2 layers"),
@@ -457,3 +484,15 @@ def test_an_audit_is_text_json_and_a_picture(tmp_path):
 def test_what_cannot_be_audited_is_refused_with_a_sentence(options, sentence):
     with pytest.raises((ValueError, TypeError), match=sentence):
         coordinate_check(**asked("mlp", **SMALL) | options)
+
+
+def test_wrong_types_are_refused_with_a_sentence():
+    """Asked of what checks them, for the run-time checks of the tests come before it in `coordinate_check`."""
+    with pytest.raises(TypeError, match=r"widths must be several whole numbers, got 64: write widths=\(64, 128, 256\)"):
+        audit_module._grid(64, (2, 4), None, None)
+    with pytest.raises(TypeError, match="several factors of the learning rates"):
+        audit_module._factors(1.0)
+    with pytest.raises(ValueError, match=r"must be a pair \(inputs, targets\), got Tensor"):
+        audit_module._pair(torch.ones(3))
+    with pytest.raises(TypeError, match="loss must be a function, got 3"):
+        audit_module._setting(MLP, adam(), 3, regression(), None, 3, None, None)

@@ -16,8 +16,8 @@ MARKERS = "osD^v"
 def audit_curves(axes: Any, audit: Audit, axis: str = "blocks") -> Any:
     """Everything that was judged along one axis, over what it should be: what scales as declared is flat.
 
-    Geometric means over seeds with 95 % intervals, one at the smallest size. Curves that pass are thin; of the others the
-    furthest off are named.
+    Geometric means over seeds with 95 % intervals, one at the smallest size. Curves that pass are thin, those that may fall
+    are dotted; of the others the furthest off are named.
 
     Args:
         axes: where to draw.
@@ -51,7 +51,8 @@ def _curve(axes: Any, finding: Finding, marker: str) -> None:
     bars = np.stack([np.exp(y) - np.exp(y - half), np.exp(y + half) - np.exp(y)])
     label = f"{finding.law.quantity}: {finding.measured.value:+.2f}, wanted {_wanted(finding)}" if marker else None
     style = {"lw": 1.6 if bad else 0.8, "ms": 4.5 if bad else 3, "alpha": 1.0 if bad else 0.55, "zorder": 3 if bad else 2}
-    axes.errorbar(finding.sizes, np.exp(y), yerr=bars, fmt=f"{marker or 'o'}-", color=colour, capsize=2, label=label, **style)
+    line = f"{marker or 'o'}{':' if finding.law.at_most else '-'}"
+    axes.errorbar(finding.sizes, np.exp(y), yerr=bars, fmt=line, color=colour, capsize=2, label=label, **style)
 
 
 def _wanted(finding: Finding) -> str:

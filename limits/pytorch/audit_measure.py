@@ -194,9 +194,7 @@ class _Changes:
             pools.add("branch", here)
             self._layers(self.blocks.names[l], drawn_block, block, end, pools)
         values = pools.roots()
-        layers = {
-            f"update of {name}": over(values.pop(f"moved {name}"), values.pop(f"kept {name}")) for name in self._names(values)
-        }
+        layers = {f"update of {name}": beside(values[f"moved {name}"], values[f"kept {name}"]) for name in self._names(values)}
         inner = power(values.pop("doubled"), values["initial branch"])
         outer = power(rms(passed(self.before, self.blocks, self.probe, last=2.0).logits), rms(start.logits))
         growth = over(rms(start.stream[-1]), rms(start.stream[0]))

@@ -98,27 +98,39 @@ def remedy(finding: Finding, findings: Sequence[Finding], found: Sequence[Trap],
     """What to do about one finding that fails, in a sentence; one that a trap explains has the trap's."""
     if finding.verdict != FAIL:
         return ""
-    law, power = finding.law, f"{finding.measured.value:+.2f}"
-    size, base = ("n", "n / n_base") if law.axis == WIDTH else ("L", "L / L_base")
+    law = finding.law
     if by_trap := _explained(finding, found):
         return by_trap
     if law.verdict != SIZE and any(f.verdict == FAIL and f.law.verdict == SIZE and f.law.axis == law.axis for f in findings):
         return f"repair the sizes in {law.axis} first: what they grow or shrink by is in the updates too"
     if finding.remedy or law.axis == BASE:
         return finding.remedy
-    if law.quantity in ("initial branch", "initial sum", "stream") and law.axis == WIDTH:
+    return _in_sizes(finding, findings, slopes) if law.verdict == SIZE else _in_updates(finding, findings)
+
+
+def _in_sizes(finding: Finding, findings: Sequence[Finding], slopes: Slopes) -> str:
+    """Before training."""
+    law, power = finding.law, f"{finding.measured.value:+.2f}"
+    if law.quantity == "logits":
+        return f"outputs before training grow like {_size(finding)}^{power}: the read-out needs a multiplier n_base / n"
+    if law.quantity == "gradient":
+        return "gradients grow on their way through the blocks: check the branch multiplier, and that nothing multiplies the skip"
+    if law.axis == WIDTH:
         layers = {q.removeprefix("std of "): v for (q, axis), v in slopes.items() if axis == WIDTH and q.startswith("std of ")}
         weights = ", ".join(f"{layer} n^{v:.2f}" for layer, v in layers.items())
         return f"{law.quantity} scales like n^{power}: hidden weights need an initial deviation of order n^-1/2 (here: {weights})"
-    if law.quantity == "initial sum" and any(f.verdict == FAIL and f.law.quantity == "initial branch" for f in findings):
+    if law.quantity == "initial sum" and "initial branch" in _failing(findings, BLOCKS):
         return ""
-    if law.quantity in ("initial branch", "initial sum"):
-        wanted = f"{law.quantity} scales like L^{power} where L^{law.exact} was declared"
-        return f"{wanted}: multiply every branch by (L / L_base)^-alpha, L counting residual blocks, and by no other factor of L"
-    if law.quantity == "logits":
-        return f"outputs before training grow like {size}^{power}: the read-out needs a multiplier n_base / n"
-    if law.quantity == "gradient":
-        return "gradients grow on their way through the blocks: check the branch multiplier, and that nothing multiplies the skip"
+    wanted = f"{law.quantity} scales like L^{power} where L^{law.exact} was declared"
+    return f"{wanted}: multiply every branch by (L / L_base)^-alpha, L counting residual blocks, and by no other factor of L"
+
+
+def _in_updates(finding: Finding, findings: Sequence[Finding]) -> str:
+    """Where sizes are right and what training changes is not."""
+    law, power, size = finding.law, f"{finding.measured.value:+.2f}", _size(finding)
+    if law.quantity == "logit update" and law.axis == WIDTH and "stream update" not in _failing(findings, WIDTH):
+        so = f"logit update scales like n^{power} and the stream does not"
+        return f"{so}: the read-out needs a multiplier n_base / n, or initial weights and a learning rate of that order"
     if law.quantity == "increments":
         wanted = f"what training adds over one block scales like L^{power}, not L^{law.exact}"
         return f"{wanted}: the branch multiplier or the learning rate has another exponent than declared"
@@ -127,7 +139,16 @@ def remedy(finding: Finding, findings: Sequence[Finding], found: Sequence[Trap],
         return f"how far a block's update is from linear scales like L^{power}, not L^{law.exact}: with depth, blocks become {so}"
     kept = "the learning rate" if law.quantity.startswith("update of") else "learning rates (and Adam's eps)"
     wanted = f"{law.quantity} {'vanishes' if finding.off < 0 else 'grows'} like {size}^{power} where {size}^{law.exact} is wanted"
-    return f"{wanted}: multiply {kept} by ({base})^{-finding.off:+.2g}"
+    return f"{wanted}: multiply {kept} by ({size} / {size}_base)^{-finding.off:+.2g}"
+
+
+def _size(finding: Finding) -> str:
+    return "n" if finding.law.axis == WIDTH else "L"
+
+
+def _failing(findings: Sequence[Finding], axis: str) -> set[str]:
+    """Quantities that fail along an axis."""
+    return {f.law.quantity for f in findings if f.verdict == FAIL and f.law.axis == axis}
 
 
 def _explained(finding: Finding, found: Sequence[Trap]) -> str:
