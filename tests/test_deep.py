@@ -515,6 +515,14 @@ def test_no_limit_is_said(alpha, gamma, said):
     assert regime.parametrization.alpha == Fraction(alpha)
 
 
+def test_layers_that_only_explode_together_are_said():
+    problem = Problem(ResNet("tanh", 2, form="mlp"), Parametrization("5/4", "-1/4"), SGD(0.1, 2), [[1.0]], [[1.0]])
+    with pytest.raises(
+        NoLimitError, match=r"^1 - alpha - 2\*gamma = 1/4 > 0: joint updates of 2 layers add up to L\^\(1/4\) \[D6.1\]"
+    ):
+        solve(problem)
+
+
 # The same problem written in another way.
 
 

@@ -280,6 +280,9 @@ def _existing(problem: Problem) -> None:
     regime = classify(problem.parametrization, block_depth=k, centred=model.centred)
     if not regime.stable_at_initialization:
         raise NoLimitError(_unstable(problem, alpha, sum(betas, Fraction(0))), regime)
+    if not regime.stable_during_training and alpha + min(gammas) >= 1:
+        joint = max((step for step in regime.steps if step.reference == "D6.1"), key=lambda step: step.value)
+        raise NoLimitError(f"{joint.claim}: {joint.because} [{joint.reference}]; raise gamma, or {FINITE}", regime)
     if not regime.stable_during_training:
         gamma = min(gammas)
         several = "" if k == 1 else "_i"
