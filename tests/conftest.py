@@ -57,6 +57,14 @@ CATALOGUE = {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """Examples of `limits.pytorch` are skipped where there is no PyTorch."""
+    if find_spec("torch") is None:
+        for item in items:
+            if "limits/pytorch/" in item.path.as_posix():
+                item.add_marker(pytest.mark.skip(reason="no PyTorch"))
+
+
 def rewritten(problem: Problem) -> tuple[Problem, np.ndarray]:
     """The same problem with its samples in another order and its inputs turned in one dimension more, and that order."""
     rng = np.random.default_rng(8)
