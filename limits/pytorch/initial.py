@@ -21,7 +21,8 @@ def init_(model: Any, how: Plan, *, base: Any) -> dict[str, float]:
 
     A parameter is multiplied by (rms of its counterpart in the base) (its ratio) / (its own rms). The distribution that it
     was drawn from keeps its shape. Parameters with `requires_grad=False` stay as they are. With $E$ entries measured, an rms
-    has a relative error of $1/\sqrt{2E}$: below one percent, but for short vectors of a base that is given as a module.
+    has a relative error of $1/\sqrt{2E}$: about one percent, so that at the size of the base factors are not exactly 1, and more
+    for short vectors of a base that is given as a module.
 
     Args:
         model: the module that the plan was made from, as it was initialized.
