@@ -127,6 +127,18 @@ def test_muon_allows_for_the_factor_of_torch():
     assert group["lr"] * group["weight_decay"] == pytest.approx(0.5)
 
 
+def test_muon_with_the_rms_of_adamw():
+    """All its entries are of the size of AdamW's, so that rates are, m_N^-1; its epsilon is set only by name."""
+    model, how = zoo.planned("mlp", 64, 8, optimizer="muon-kimi")
+    lr = {"muon-kimi": 0.02, "adamw": 1e-3}
+    for eps, there in ((1e-8, False), ({"adamw": 1e-8}, False), ({"adamw": 1e-8, "muon-kimi": 1e-7}, True)):
+        (group,) = [g for g in param_groups(model, how, lr=lr, eps=eps) if g["optimizer"] == "muon-kimi"]
+        assert ("eps" in group) is there
+        assert group["lr"] == pytest.approx(0.02 * how.ratios["blocks.0.branch.up.weight"].lr)
+    if hasattr(torch.optim, "Muon"):
+        trained(model, torch.optim.Muon([group], adjust_lr_fn="match_rms_adamw"), "mlp")
+
+
 def test_adam_has_no_weight_decay_that_keeps_its_meaning():
     model, how = zoo.planned("mlp", optimizer="adam")
     with pytest.raises(ValueError, match="take adamw"):
@@ -228,6 +240,54 @@ def test_multipliers_are_applied_once():
     apply_multipliers(model, how)
     with pytest.raises(RuntimeError, match="would be multiplied twice"):
         apply_multipliers(copy.deepcopy(model), how)
+
+
+def test_replicas_of_data_parallel_training_have_them():
+    torch.manual_seed(13)
+    model, how = zoo.planned("mlp", 32, 4)
+    apply_multipliers(model, how)
+    wrapped, x = nn.DataParallel(model), zoo.inputs("mlp")
+    assert torch.equal(wrapped(x), model(x))
+    replica = model.blocks[0].branch._replicate_for_data_parallel()
+    assert list(replica._forward_hooks.values()) == list(model.blocks[0].branch._forward_hooks.values()) != []
+    with pytest.raises(RuntimeError, match="multipliers by now"):
+        apply_multipliers(wrapped, how)
+
+
+def test_the_layers_of_torch_have_their_dropouts_for_branches():
+    """`nn.TransformerEncoderLayer` adds up what its dropouts return; a hook there keeps it off its fused path."""
+
+    def make(width, layers):
+        def layer():
+            return nn.TransformerEncoderLayer(width, width // 8, 4 * width, dropout=0.0, norm_first=True, batch_first=True)
+
+        return nn.Sequential(nn.Embedding(20, width), *(layer() for _ in range(layers)), nn.Linear(width, 20))
+
+    torch.manual_seed(14)
+    model = make(32, 4)
+    layers = [f"{i}" for i in range(1, 5)]
+    branches = [f"{i}.dropout{k}" for i in layers for k in (1, 2)]
+    how = plan(model, base=make(16, 4), delta=make(32, 4), blocks=layers, branches=branches, counts=(8, 8))
+    assert [how.part(f"2.{n}").role for n in ("self_attn.in_proj_weight", "linear2.bias", "norm1.weight")] == [
+        "hidden",
+        "bias",
+        "norm",
+    ]
+    deep = plan(
+        nn.ModuleDict({"layers": model[1:5]}),
+        base=nn.ModuleDict({"layers": make(16, 2)[1:3]}),
+        delta=nn.ModuleDict({"layers": make(24, 2)[1:3]}),
+        branches=("layers.*.dropout1", "layers.*.dropout2"),
+        blocks="layers",
+    )
+    assert (deep.blocks.base, deep.blocks.target, deep.branch) == (4, 8, 1 / 2)
+    x = torch.randint(20, (2, 5))
+    plain = model(x)
+    apply_multipliers(nn.ModuleDict({"layers": model[1:5]}), deep)
+    training = model(x)
+    assert not torch.allclose(plain, training)
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(x), training)
 
 
 def test_branches_need_names():

@@ -21,7 +21,8 @@ def param_groups(
     Every group has `params`, `lr`, `weight_decay`, `eps` where the optimizer has one, and `names`, `role` and `optimizer`,
     which `torch.optim` keeps but does not read. Parameters with `requires_grad=False` are in no group. Of "muon", groups whose
     `optimizer` is "muon" hold the matrices of blocks, for `torch.optim.Muon` with its default factor
-    $\sqrt{\max(1, \text{rows}/\text{columns})}$, which the rates allow for; all others are for `torch.optim.AdamW`.
+    $\sqrt{\max(1, \text{rows}/\text{columns})}$, which the rates allow for; all others are for `torch.optim.AdamW`. With
+    `adjust_lr_fn="match_rms_adamw"` Muon is "muon-kimi".
 
     Args:
         model: the module to be trained.
@@ -79,8 +80,8 @@ def settings(part: Part, how: Plan, given: Mapping[str, Given], *, ratio: bool =
     ratios = how.ratios[part.name]
     found: dict[str, Any] = {"role": part.role, "optimizer": ratios.optimizer}
     for name, value in given.items():
-        if name == "eps" and (ratios.eps is None or (ratios.optimizer == "muon" and not isinstance(value, Mapping))):
-            continue
+        if name == "eps" and (ratios.eps is None or (_muon(ratios.optimizer) and not _named(value, part.role, ratios.optimizer))):
+            continue  # one number is Adam's: that of Muon is another thing, with another default
         base, own = _of(value, name, part.role, ratios.optimizer), getattr(ratios, name)
         if own is None and base:
             raise ValueError(f"{ratios.optimizer} has no {name} that keeps its meaning at another size: take adamw, or {name}=0")
@@ -89,6 +90,14 @@ def settings(part: Part, how: Plan, given: Mapping[str, Given], *, ratio: bool =
         found["lr"] /= _factor(part, "size") / _factor(part, "base")
         found["weight_decay"] *= _factor(part, "size") / _factor(part, "base")
     return found
+
+
+def _muon(optimizer: str) -> bool:
+    return optimizer.startswith("muon")
+
+
+def _named(value: Given, *keys: str) -> bool:
+    return isinstance(value, Mapping) and any(key in value for key in keys)
 
 
 def _of(value: Given, name: str, role: str, optimizer: str) -> float:

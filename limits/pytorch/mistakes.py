@@ -98,7 +98,7 @@ def _wrong(part: Part, how: Plan, group: Mapping[str, Any], given: Mapping[str, 
 def _diagnosed(part: Part, how: Plan, key: str, base: float, value: float) -> str | None:
     """What `limits.scaling` makes of it, where its table is that of this part."""
     s, role = how.scaling, part.role.split()[0]
-    uneven = role == "hidden" and (part.fan_in != part.fan_out or how.ratios[part.name].optimizer == "muon")
+    uneven = role == "hidden" and (part.fan_in != part.fan_out or how.ratios[part.name].optimizer.startswith("muon"))
     if uneven or (role in INSIDE and not part.inside):
         return None
     sizes = (Size(part.width[0], how.blocks.base), Size(part.width[1], how.blocks.target))
