@@ -103,13 +103,27 @@ def standard_error(values):
     return np.std(values, ddof=1) / np.sqrt(len(values)) if np.all(np.isfinite(values)) else np.nan
 
 
-def cost_table(answer):
-    """The losses of larger networks at the base's best rate and at their own, and the difference with its standard error."""
-    rows = [("scaling", "blocks", "loss at the base's best rate", "at its own", "cost", "± (1 s.e.)")]
+def gains(answer):
+    """By scaling and blocks: how much lower the loss is than that of the first scaling, both at the base's best rate, (S,)."""
+    without = {curve.blocks: curve for curve in answer.of(answer.names[0])}
     curves = {(curve.name, curve.blocks): curve for curve in answer.curves}
+    found = {key: (tuned, key[1]) for key, (tuned, _, _) in costs(answer).items()}
+    return {key: without[L].losses[0, tuned] - curves[key].losses[0, tuned] for key, (tuned, L) in found.items()}
+
+
+def said(values):
+    """A mean over seeds with its standard error."""
+    return f"{np.mean(values):.4f} ± {standard_error(values):.4f}"
+
+
+def cost_table(answer):
+    """Losses of larger networks at the base's best rate and at their own, the difference, and that to no scaling."""
+    first = answer.names[0]
+    rows = [("scaling", "blocks", "loss at the base's best rate", "at its own", "cost", f"lower than with {first}")]
+    curves, gained = {(curve.name, curve.blocks): curve for curve in answer.curves}, gains(answer)
     for (name, blocks), (tuned, own, extra) in costs(answer).items():
         at = [f"{curves[name, blocks].mean[0, i]:.4g} ({answer.lrs[i]:.3g})" for i in (tuned, own)]
-        rows.append((name, str(blocks), *at, f"{extra.mean():.4f}", f"{standard_error(extra):.4f}"))
+        rows.append((name, str(blocks), *at, said(extra), "" if name == first else said(gained[name, blocks])))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
@@ -124,7 +138,7 @@ def report(study, answer):
             "",
             answer.table(),
             "",
-            f"The rate is tuned on the grid at {study.blocks[0]} blocks, and used at more:",
+            f"The rate is tuned on the grid at {study.blocks[0]} blocks, and used at more (± 1 standard error, seed by seed):",
             cost_table(answer),
         ]
     )
@@ -156,17 +170,18 @@ def frame(axes, answer):
     """The same losses on every panel, up to some that are too high to matter."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    from limits.plots.style import legend
+
     means = np.concatenate([curve.mean[0] for curve in answer.curves])
     low, best = means.min(), np.array([curve.mean.min() for curve in answer.curves])
-    high = max(4 * np.median(best) - 3 * low, 1.3 * best.max() - 0.3 * low)
+    high = low + max(4 * (np.median(best) - low), 1.8 * (best.max() - low))
     label = "validation loss (shaded: ± 1 standard error)"
-    axes.set(ylim=(low - 0.08 * (high - low), high + 0.25 * (high - low)), yscale="linear", ylabel=label)
+    axes.set(ylim=(low - 0.08 * (high - low), high + 0.2 * (high - low)), yscale="linear", ylabel=label)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    names = axes.get_legend()
-    names.set_loc("upper center")
-    names.set_ncols(len(answer.of(answer.names[0])))
+    columns = len(answer.of(answer.names[0]))
+    legend(axes, fontsize=8, title="blocks L (dots: computed)", title_fontsize=8, loc="upper center", ncols=columns)
 
 
 def draw_costs(axes, answer):
@@ -225,8 +240,8 @@ def main(doc, full, quick, arguments=None):
             answer = sweep(study, folder=given.out / "runs", device=given.device, workers=workers, progress=progress)
     except KeyboardInterrupt:
         sys.exit(f"interrupted; the runs that were finished are in {given.out / 'runs'}, and the same command goes on there")
-    said = report(study, answer)
-    print(said)
-    (given.out / "table.txt").write_text(said + "\n", encoding="utf-8")
+    text = report(study, answer)
+    print(text)
+    (given.out / "table.txt").write_text(text + "\n", encoding="utf-8")
     figure(study, answer).savefig(given.out / "curves.png", dpi=110)
     return answer
