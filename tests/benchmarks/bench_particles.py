@@ -8,7 +8,7 @@ cheapest n and s of the same error follow, from the time that a seed takes at ea
 comes out is marked "measured", with the error they had; otherwise the time is "extrapolated", beyond the widest trial like
 $n^2$. Times are processor seconds of this process, with all its threads, so that what else the machine does counts little.
 
-Run: python tests/benchmarks/bench_particles.py [--write FILE] [--quick]
+Run: python tests/benchmarks/bench_particles.py [--neurons N] [--first CASES] [--write FILE] [--quick]
 """
 
 import argparse
@@ -97,10 +97,10 @@ def better(problem: Problem, quick: bool):
     return answer.outputs[1:], answer.error[1:]
 
 
-def of_recurse(problem: Problem, reference) -> tuple[float, float]:
+def of_recurse(problem: Problem, reference, neurons: int | None) -> tuple[float, float]:
     """Error and seconds."""
     value, own = reference
-    runs = [timed(lambda s=s: recurse(problem, blocks=BLOCKS, seed=s, record=NONE)) for s in range(SEEDS)]
+    runs = [timed(lambda s=s: recurse(problem, blocks=BLOCKS, particles=neurons, seed=s, record=NONE)) for s in range(SEEDS)]
     stated = rms([answer.error[1:] for answer, _ in runs])
     apart = np.mean([(answer.outputs[1:] - value) ** 2 for answer, _ in runs]) - rms(own) ** 2
     return max(stated, float(np.sqrt(max(0.0, apart)))), min(seconds for _, seconds in runs)
@@ -156,23 +156,26 @@ def told(problem: Problem, predicted: tuple[float, dict[int, int]], own: float, 
     return f"{seconds / own:.0f} measured ({error:.1e})"
 
 
-def row(name: str, kind: str, problem: Problem, quick: bool) -> str:
+def row(name: str, kind: str, problem: Problem, quick: bool, neurons: int | None) -> str:
     reference = better(problem, quick)
-    error, own = of_recurse(problem, reference)
+    error, own = of_recurse(problem, reference, neurons)
     networks = of_networks(problem, reference, quick)
     plain, two = (told(problem, plan, own, reference) for plan in (networks.cheapest(error), networks.cheapest_of_two(error)))
-    return f"{name:24s}{kind:11s}{error:9.1e}{own:10.2f}{plain:>25s}{two:>25s}"
+    return f"{name:24s}{kind:11s}{error:9.1e}{own:10.3f}{plain:>25s}{two:>25s}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--write", type=Path, help="where the table goes besides the screen")
     parser.add_argument("--quick", action="store_true", help="fewer networks, wider margins")
+    parser.add_argument("--neurons", type=int, help="of each of the eight samples, for all cases; by default what recurse takes")
+    parser.add_argument("--first", type=int, help="how many cases; by default all")
     given = parser.parse_args()
-    lines = [f"{BLOCKS} blocks, {STEPS} steps, three samples; processor seconds", "", HEADER, UNITS]
+    neurons = "8192 neurons (Adam: 1024)" if given.neurons is None else f"{given.neurons} neurons"
+    lines = [f"{BLOCKS} blocks, {STEPS} steps, three samples; eight times {neurons}; processor seconds", "", HEADER, UNITS]
     print("\n".join(lines), flush=True)
-    for (name, kind), problem in cases().items():
-        lines.append(row(name, kind, problem, given.quick))
+    for (name, kind), problem in list(cases().items())[: given.first]:
+        lines.append(row(name, kind, problem, given.quick, given.neurons))
         print(lines[-1], flush=True)
     if given.write:
         given.write.write_text("\n".join(lines) + "\n")
