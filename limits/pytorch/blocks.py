@@ -43,16 +43,17 @@ class Blocks:
 
         Where blocks are of several kinds, it is one of the same kind, if there is one: `kinds` are those of both models.
         """
-        same = [name] if name in (known := tuple(known)) else []
+        known = tuple(known)
         for pattern in (*self.branches, *self.inside):
             if (here := split(name, pattern)) is not None:
                 stars, rest = here
-                there = [(other, found[0]) for other in known if (found := split(other, pattern)) and found[1] == rest]
+                ends = ((other, split(other, pattern)) for other in known if other.endswith(rest))
+                there = [(other, found[0]) for other, found in ends if found and found[1] == rest]
                 kind = kinds[0].get(_held(name, rest))
                 there = [pair for pair in there if kinds[1].get(_held(pair[0], rest)) == kind] or there
                 if there and not any(other == name for other, _ in there):
                     return min(there, key=lambda pair: _distance(stars, pair[1], float(self.ratio)))[0]
-        return same[0] if same else None
+        return name if name in known else None
 
 
 def _structure(module: Any) -> tuple[tuple[str, str], ...]:
