@@ -13,8 +13,8 @@ adds to its input), and rms over entries and, where there is an $l$, blocks:
 * "update of NAME": $\Delta W y$ over $W_0y$ of what the layer NAME of the blocks reads ($\Delta W y$ alone if $W_0 = 0$); "std of
   NAME", "epsilon of NAME": of its initial weights, and Adam's $\varepsilon$ over the rms of its last gradient
 
-The growth of the stream, $g = \lVert x^L_0\rVert/\lVert x^0_0\rVert$, is a constant only in the limit. What it multiplies is divided
-by it: with $h$ and $h'$ the powers of its input with which a block, and what follows the blocks, grow (0 to 1; 0 behind a
+The growth of the stream, $g = \lVert x^L_0\rVert/\lVert x^0_0\rVert$, is a constant only in the limit. What it multiplies is
+divided by it: with $h$ and $h'$ the powers of its input with which a block, and what follows the blocks, grow (0 to 1; 0 behind a
 normalization), stream updates and increments by $g^h$, outputs by $g^{h'}$ and their update by $g^{h + h' - 1}$.
 """
 
