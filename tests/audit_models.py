@@ -6,9 +6,12 @@ of its fields, changed, is one mistake. Blocks are residual blocks: an attention
 
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-from torch.nn import functional as F
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
 
 WIDTH, BLOCKS = 32, 4
 """Of the base."""
