@@ -78,9 +78,12 @@ def outside(found):
     return {key: ratio for key, ratio in found.items() if not 1 / WITHIN < ratio < WITHIN}
 
 
+SLOW = pytest.mark.slow
+FADING = (128, 4)
+"""Where four initial branches of a base add up to as much as its stream, which fades like 1 / L: its own number of blocks."""
 CASES = [(kind, name, LARGE) for kind in ("transformer", "tied transformer") for name in ("adamw", "sgd")]
-CASES += [("packed attention", "adamw", LARGE), ("transformer", "muon", LARGE), ("mlp", "adamw", LARGE)]
-CASES += [("mlp", "sgd", (128, 4))]  # four initial branches of a base add up to as much as its stream, and fade like 1 / L
+CASES += [("transformer", "muon", LARGE), ("mlp", "adamw", LARGE)]
+CASES += [pytest.param("packed attention", "adamw", LARGE, marks=SLOW), pytest.param("mlp", "sgd", FADING, marks=SLOW)]
 
 
 @pytest.mark.parametrize(("kind", "name", "size"), CASES)
