@@ -507,3 +507,26 @@ def test_command_refuses_layers():
     run = CliRunner().invoke(app, ["scale", "--from", "width=256,layers=4", "--to", "width=256,blocks=8"])
     assert run.exit_code == 2
     assert "write blocks=8 for 4 such layers" in run.stderr
+
+
+def test_a_zero_where_the_base_has_none_is_told():
+    found = scale(BASE, TARGET)
+    assert "it is zero, and the base's is not" in found.check("hidden", {"lr": 1.0}, {"lr": 0.0})[0]
+    assert "not zero where it should be" in found.check("hidden", {"lr": 0.0}, {"lr": 1.0})[0]
+    assert found.check("hidden", {"lr": 0.0}, {"lr": 0.0}) == ()
+
+
+def test_a_branch_multiplier_must_be_a_number():
+    with pytest.raises(ValueError, match="branch_multiplier must be finite"):
+        scale(BASE, TARGET).apply({"branch_multiplier": math.nan}, "hidden")
+
+
+@pytest.mark.parametrize(("small", "large"), [(1e-300, 1e300), (1e300, 1e-300)])
+def test_a_ratio_beyond_floats_is_refused(small, large):
+    with pytest.raises(ValueError, match="the ratio of batch must be finite and > 0"):
+        scale(Size(256, 4, batch=small), Size(256, 4, batch=large))
+
+
+def test_exponents_by_layer_are_printed_as_fractions():
+    title = str(scale(BASE, TARGET, parametrization=Parametrization(1, (0, "1/2")))).splitlines()[0]
+    assert "gamma = (0, 1/2), k = 2" in title

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from limits.scaling.cell import Cell
 from limits.scaling.size import Size
+from limits.validation import number
 
 if TYPE_CHECKING:
     from limits.scaling.row import Row
@@ -34,7 +35,7 @@ def ratios(base: Size, target: Size) -> dict[str, float]:
         if (small is None) != (large is None):
             raise ValueError(f"{name} must be given for base and target, or for neither: got {_said(small)} and {_said(large)}")
         if small is not None and large is not None:
-            found[ratio] = large / small
+            found[ratio] = number(large / small, f"the ratio of {name}", open_low=True)
     return found
 
 

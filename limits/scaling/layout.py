@@ -29,9 +29,10 @@ def table(scaling: "Scaling") -> list[list[str]]:
 def title(scaling: "Scaling") -> str:
     """What was asked."""
     p, learns = scaling.parametrization, scaling.regime.feature_learning
+    gamma = f"({', '.join(map(str, p.gamma))})" if isinstance(p.gamma, tuple) else p.gamma
     known = " (features are learned)" if learns and "learn" not in scaling.regime.name else ""
     return (
-        f"{scaling.optimizer}, from {scaling.base} to {scaling.target}; alpha = {p.alpha}, gamma = {p.gamma}, "
+        f"{scaling.optimizer}, from {scaling.base} to {scaling.target}; alpha = {p.alpha}, gamma = {gamma}, "
         f"k = {scaling.block_depth}: {scaling.regime.name}{known}"
     )
 

@@ -15,6 +15,7 @@ from limits.scaling.roles import INSIDE, MATRICES, PER_LAYER, ROLES, USES
 from limits.scaling.row import Row, row
 from limits.scaling.rules import RULES, Rule, rule
 from limits.scaling.size import Size, SizeLike
+from limits.validation import number
 
 READOUTS = ("multiplier", "init")
 
@@ -71,7 +72,7 @@ class Scaling:
         (1.0, 0.5)
         """
         own = {name: value for name, value in given.items() if name != "branch_multiplier"}
-        branch = {n: v * float(self.branch) for n, v in given.items() if n == "branch_multiplier"}
+        branch = {n: number(v, n) * float(self.branch) for n, v in given.items() if n == "branch_multiplier"}
         return self[role].apply(own) | branch
 
     def check(self, role: str, base: Mapping[str, float], target: Mapping[str, float]) -> tuple[str, ...]:

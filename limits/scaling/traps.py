@@ -27,7 +27,7 @@ def checked(scaling: "Scaling", role: str, base: Mapping[str, float], target: Ma
         wanted = small * (1.0 if cell is None else float(cell))
         if isclose(large, wanted, rel_tol=TOLERANCE):
             continue
-        said = "not zero where the base is" if not small else _mistake(scaling, role, cell, large / wanted)
+        said = _mistake(scaling, role, cell, large / wanted) if wanted else "not zero where it should be"
         ratio = "1" if cell is None else cell.formula
         found.append(f"{role} {name} is {large:g} and should be {wanted:g} = {small:g} * {ratio}: {said}.")
     return tuple(found)
@@ -40,6 +40,8 @@ def _cell(scaling: "Scaling", role: str, name: str) -> Cell | None:
 
 
 def _mistake(scaling: "Scaling", role: str, cell: Cell | None, factor: float) -> str:
+    if not factor:
+        return "it is zero, and the base's is not"
     for suspects in (_suspects(scaling, cell), _others(scaling, role, cell)):
         fitting = [said for said, off in suspects if off != 1 and isclose(factor, off, rel_tol=TOLERANCE)]
         if fitting:
