@@ -393,6 +393,49 @@ def test_overrides_are_checked():
         sequential(lambda n: nn.Linear(n, n), overrides={"0.weight": "input"})
 
 
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1), (1, -1), (1, -1, 1)])
+def test_a_readout_of_one_output_is_divided_by_the_width_whatever_its_shape(shape):
+    found = raw(shape, overrides={"raw": "output"})
+    part = found.part("raw")
+    assert (part.fan_in, part.fan_out) == (4, 1)
+    assert found.ratios["raw"].multiplier == found.ratios["raw"].eps == 0.25
+
+
+@pytest.mark.parametrize("shape", [(-1,), (1, -1)])
+def test_a_vector_that_is_said_to_be_hidden_needs_its_letters(shape):
+    """It may be read, which takes 1 / fan-in off the rate, or added."""
+    with pytest.raises(UnknownPartError, match="say with a letter an axis"):
+        raw(shape, overrides={"raw": "hidden"})
+    letters = "".join("i" if size < 0 else "o" for size in shape)
+    assert raw(shape, overrides={"raw": ("hidden", letters)}).ratios["raw"].lr == 0.25
+
+
+def test_roles_that_sum_over_other_axes_are_refused():
+    layers = (lambda n: nn.Linear(3, n), lambda n: nn.Linear(n, 5))
+    with pytest.raises(UnknownPartError, match="sums over inputs that grow"):
+        sequential(*layers, overrides={"1.weight": "input"})
+    with pytest.raises(UnknownPartError, match="its outputs grow"):
+        sequential(*layers, overrides={"0.weight": "output"})
+    for malformed in (None, ("input", "o", "i"), 3):
+        with pytest.raises(ValueError, match="must be one of input, vector"):
+            sequential(*layers, overrides={"0.weight": malformed})
+
+
+def test_transposed_convolutions_by_groups_sum_over_the_inputs_of_a_group():
+    depthwise = sequential(lambda n: nn.Conv1d(3, n, 1), lambda n: nn.ConvTranspose1d(n, n, 3, groups=n))
+    assert (depthwise.part("1.weight").role, depthwise.ratios["1.weight"].multiplier) == ("vector", 1)
+    fixed = sequential(lambda n: nn.ConvTranspose1d(n, n, 3, groups=4))
+    assert (fixed.part("0.weight").fan_in, fixed.part("0.weight").fan_out) == (4, 4)
+    with pytest.raises(UnknownPartError, match="is held by no module that says"):
+        sequential(lambda n: nn.ConvTranspose1d(n, n, 3, groups=n // 2))
+
+
+@pytest.mark.parametrize("pair", [(), (3,), [1, 2, 3]])
+def test_batch_and_steps_are_pairs(pair):
+    with pytest.raises(ValueError, match="batch must be a pair"):
+        sequential(lambda n: nn.Linear(2, n), batch=pair)
+
+
 def test_an_embedding_whose_entries_grow_is_refused():
     with pytest.raises(UnknownPartError, match="an embedding whose number of entries grows"):
         sequential(lambda n: nn.Embedding(n, n))

@@ -170,6 +170,36 @@ def test_a_plan_is_for_its_model():
         param_groups(model, how, base=model, lr=1.0)
 
 
+def test_multipliers_and_initial_weights_are_of_the_sizes_of_the_plan():
+    model, how = zoo.planned("mlp", 64, 2)
+    for other in (zoo.ResidualMLP(32), zoo.ResidualMLP(64, 3)):
+        with pytest.raises(ValueError, match="from this model"):
+            apply_multipliers(other, how)
+        with pytest.raises(ValueError, match="from this model"):
+            init_(other, how, base=lambda: zoo.ResidualMLP(16))
+    with pytest.raises(ValueError, match="measure its base"):
+        init_(model, how, base=lambda: zoo.ResidualMLP(32))
+    with pytest.raises(TypeError, match="base must make a module, got None"):
+        init_(model, how, base=lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "factor"), [("muon", lambda i, o: max(1, o / i) ** 0.5), ("muon-kimi", lambda i, o: max(i, o) ** 0.5)]
+)
+def test_rates_of_muon_are_exact_for_matrices_whose_sides_grow_apart(optimizer, factor):
+    """Entries of its updates, rate * factor / sqrt(fan_in fan_out), go as 1 / fan_in, whichever side is the larger one."""
+
+    def make(inputs, outputs):
+        return nn.Sequential(nn.Linear(inputs, outputs, bias=False))
+
+    for (i, o), (large_i, large_o) in (((32, 128), (128, 256)), ((128, 32), (256, 128)), ((64, 256), (128, 272))):
+        how = plan(make(large_i, large_o), base=make(i, o), delta=make(i + 8, o + 8), optimizer=optimizer)
+        (group,) = param_groups(make(large_i, large_o), how, lr=1.0, weight_decay=0.5)
+        update = group["lr"] * factor(large_i, large_o) / factor(i, o) * (i * o / large_i / large_o) ** 0.5
+        assert update == pytest.approx(i / large_i)
+        assert group["lr"] * group["weight_decay"] == pytest.approx(0.5)
+
+
 # Multipliers.
 
 
@@ -311,6 +341,56 @@ def test_a_readout_without_a_module_is_multiplied_by_hand():
     with pytest.raises(ValueError, match=r'multiply by 0.25 .*by_hand=\("tokens.weight",\)'):
         apply_multipliers(model, how)
     assert apply_multipliers(model, how, by_hand=("tokens.weight",)) == ()
+
+
+def test_readouts_that_are_called_by_keyword_and_branches_that_return_lists():
+    class Branch(nn.Linear):
+        def forward(self, x):
+            return self.kind(super().forward(x))
+
+    class Model(nn.Module):
+        def __init__(self, width, blocks=2, kind=lambda y: [y, None]):
+            super().__init__()
+            self.first, self.last = nn.Linear(3, width), nn.Linear(width, 2, bias=False)
+            self.blocks = nn.ModuleList(Branch(width, width) for _ in range(blocks))
+            for block in self.blocks:
+                block.kind = kind
+
+        def forward(self, x):
+            x = self.first(x)
+            for block in self.blocks:
+                x = x + block(x)[0]
+            return self.last(input=x)
+
+    x = torch.ones(1, 3)
+    model = Model(64, 1)
+    how = plan(model, base=Model(16, 1), delta=Model(32, 1), branches="blocks.*")
+    before = model(x)
+    apply_multipliers(model, how)
+    torch.testing.assert_close(model(x), before / 4)
+
+    model = Model(16, 4)
+    how = plan(model, base=Model(16), delta=Model(32), branches="blocks.*")
+    y, _ = model.blocks[0](torch.ones(1, 16))
+    apply_multipliers(model, how)
+    torch.testing.assert_close(model.blocks[0](torch.ones(1, 16))[0], y / 2)
+    model.blocks[0].kind = lambda y: {"y": y}
+    with pytest.raises(TypeError, match="a branch must return a tensor"):
+        model(x)
+
+
+def test_complex_weights_are_measured_by_their_absolute_values():
+    """Of 4096 real and imaginary parts the rms is known to a percent; four of those."""
+    torch.manual_seed(0)
+
+    def make(width):
+        return nn.Sequential(nn.Linear(width, width, bias=False, dtype=torch.complex64))
+
+    model = make(64)
+    with torch.no_grad():
+        model[0].weight.imag *= 2
+    factors = init_(model, plan(model, base=make(64), delta=make(32)), base=lambda: make(64))
+    assert factors["0.weight"] == pytest.approx((2 / 5) ** 0.5, rel=0.04)
 
 
 def test_a_readout_of_initial_size_has_no_multiplier():

@@ -105,6 +105,13 @@ def shape_of(name: str, parameter: Any, base: Any, delta: Any) -> Shape:
     return shape
 
 
+def _transposed(groups: int, shape: Shape) -> str | None:
+    """The first two letters of a transposed convolution: inputs of all groups, and outputs of one; None if groups may grow."""
+    if 1 < groups == shape.axes[0].size:
+        return "oo"  # depthwise
+    return None if groups > 1 and shape.growing == (0,) else "io"
+
+
 def letters_of(module: Any, own: str, shape: Shape) -> str | None:
     """The letters of a parameter that `module` holds as `own`, or None if the module is not known to say."""
     from torch import nn
@@ -114,7 +121,8 @@ def letters_of(module: Any, own: str, shape: Shape) -> str | None:
     if isinstance(module, nn.Embedding | nn.EmbeddingBag) or (type(module).__name__ == "Conv1D" and own == "weight"):
         return "io"  # the latter is how some transformers write a linear map, with its matrix transposed
     if isinstance(module, _ConvNd) and own == "weight":
-        return ("io" if isinstance(module, _ConvTransposeNd) else "oi") + "." * (rank - 2)
+        pair = _transposed(module.groups, shape) if isinstance(module, _ConvTransposeNd) else "oi"
+        return pair and pair + "." * (rank - 2)
     if isinstance(module, nn.Linear) and own == "weight":
         return "oi"
     if isinstance(module, nn.MultiheadAttention | nn.RNNBase | nn.RNNCellBase) and rank == 2:

@@ -44,8 +44,8 @@ def param_groups(
     """
     model = bare(model)
     how = _planned(model, how, arguments)
+    how.refuse_others(model)
     parameters = dict(model.named_parameters())
-    _refuse_strangers(parameters, how)
     given = {"lr": lr, "weight_decay": weight_decay, "eps": eps}
     groups: dict[tuple[tuple[str, Any], ...], list[str]] = {}
     for part in how.parts:
@@ -64,17 +64,6 @@ def _planned(model: Any, how: Plan | None, arguments: Mapping[str, Any]) -> Plan
     return how
 
 
-def _refuse_strangers(parameters: Mapping[str, Any], how: Plan) -> None:
-    known = {part.name: part for part in how.parts}
-    if missing := [name for name in known if name not in parameters]:
-        raise ValueError(f"the plan has a parameter {missing[0]} that the model lacks: make the plan from this model")
-    if strange := [name for name, p in parameters.items() if name not in known and p.requires_grad]:
-        raise ValueError(f"{strange[0]} is trained, and the plan does not know it: make the plan from this model")
-    for name, part in known.items():
-        if tuple(parameters[name].shape) != (size := tuple(axis.size for axis in part.shape.axes)):
-            raise ValueError(f"{name} has shape {tuple(parameters[name].shape)}, and {size} in the plan: make it from this model")
-
-
 def settings(part: Part, how: Plan, given: Mapping[str, Given], *, ratio: bool = True) -> dict[str, Any]:
     """What the group of a parameter says besides the parameter; without `ratio` the numbers of the base."""
     ratios = how.ratios[part.name]
@@ -86,9 +75,10 @@ def settings(part: Part, how: Plan, given: Mapping[str, Given], *, ratio: bool =
         if own is None and base:
             raise ValueError(f"{ratios.optimizer} has no {name} that keeps its meaning at another size: take adamw, or {name}=0")
         found[name] = base * (1.0 if own is None or not ratio else own)
-    if ratios.optimizer == "muon" and ratio:
-        found["lr"] /= _factor(part, "size") / _factor(part, "base")
-        found["weight_decay"] *= _factor(part, "size") / _factor(part, "base")
+    if _muon(ratios.optimizer) and ratio:
+        more = _factor(part, "size", ratios.optimizer) / _factor(part, "base", ratios.optimizer) / _meant(part, ratios.optimizer)
+        found["lr"] /= more
+        found["weight_decay"] *= more
     return found
 
 
@@ -111,7 +101,12 @@ def _of(value: Given, name: str, role: str, optimizer: str) -> float:
     return number(value[key], f"{name}[{key!r}]")
 
 
-def _factor(part: Part, which: str) -> float:
-    """What `torch.optim.Muon` multiplies its rate with by default."""
+def _factor(part: Part, which: str, optimizer: str) -> float:
+    """What `torch.optim.Muon` multiplies its rate with, by default or, but for a constant, to match the rms of AdamW."""
     rows, columns = (getattr(axis, which) for axis in part.shape.axes)
-    return sqrt(max(1, rows / columns))
+    return sqrt(max(1, rows / columns) if optimizer == "muon" else max(rows, columns))
+
+
+def _meant(part: Part, optimizer: str) -> float:
+    """The ratio of that factor that the rates of `limits.scaling` allow for, of a base that is square."""
+    return 1.0 if optimizer == "muon" else sqrt(max(part.fan_in, part.fan_out))

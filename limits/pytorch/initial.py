@@ -4,7 +4,7 @@ Sizes are root mean squares: standard deviations of weights, values of constants
 initialization is carried over, whatever it depends on; its size in a large model is replaced by what `limits.scaling` asks for.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -35,7 +35,7 @@ def init_(model: Any, how: Plan, *, base: Any) -> dict[str, float]:
 
     Raises:
         RuntimeError: this model has been rescaled before.
-        ValueError: weights on the meta device, or zero in the model and not in the base.
+        ValueError: weights on the meta device, or zero in the model and not in the base; models of other sizes than the plan's.
 
     >>> import torch
     >>> from limits.pytorch import plan
@@ -51,8 +51,9 @@ def init_(model: Any, how: Plan, *, base: Any) -> dict[str, float]:
     model = bare(model)
     if getattr(model, MARK, False):
         raise RuntimeError("the initial weights of this model are rescaled by now, and would be rescaled twice: make a new model")
+    how.refuse_others(model)
     parts = [part for part in how.parts if part.trained]
-    sizes = _base_sizes(base, {part.counterpart for part in parts})
+    sizes = _base_sizes(base, {part.counterpart: part.sizes("base") for part in parts})
     parameters = dict(model.named_parameters())
     factors = {p.name: _factor(p.name, sizes[p.counterpart] * how.ratios[p.name].init_std, parameters[p.name]) for p in parts}
     with torch.no_grad():
@@ -71,12 +72,14 @@ def _factor(name: str, wanted: float, parameter: Any) -> float:
     return wanted / found
 
 
-def _base_sizes(base: Any, names: set[str]) -> dict[str, float]:
-    """Root mean squares of parameters, over as many draws as they need."""
+def _base_sizes(base: Any, names: Mapping[str, tuple[int, ...]]) -> dict[str, float]:
+    """Root mean squares of parameters of these shapes, over as many draws as they need."""
     squares, entries = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
     for model in islice(_drawn(base), DRAWS):
         for name, parameter in model.named_parameters(remove_duplicate=False):
             if name in names and entries[name] < ENTRIES:
+                if (found := tuple(parameter.shape)) != names[name]:
+                    raise ValueError(f"{name} of the base has shape {found}, and {names[name]} in the plan: measure its base")
                 squares[name] += _rms(name, parameter, "the base") ** 2 * parameter.numel()
                 entries[name] += parameter.numel()
         if all(count >= ENTRIES for count in entries.values()):
@@ -96,10 +99,12 @@ def _drawn(base: Any) -> Iterator[Any]:
         raise TypeError(f"base must be a function without arguments that makes base models, or a module, got {base!r}")
     with torch.random.fork_rng(devices=[]):
         while True:
-            yield bare(base())
+            if not isinstance(model := base(), torch.nn.Module):
+                raise TypeError(f"base must make a module, got {model!r}")
+            yield bare(model)
 
 
 def _rms(name: str, parameter: Any, where: str) -> float:
     if parameter.is_meta:
         raise ValueError(f"{name} of {where} is on the meta device, and has no values to be measured: make {where} on a real one")
-    return float(parameter.detach().double().square().mean().sqrt())
+    return float(parameter.detach().abs().double().square().mean().sqrt())

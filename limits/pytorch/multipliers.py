@@ -4,7 +4,7 @@ The factors are constants held by the hooks: nothing is added to `state_dict`, c
 parallelism replicates them, and `torch.compile` traces through them, if they are there before the model is first called.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,26 +12,36 @@ from limits.pytorch.axes import bare
 from limits.pytorch.names import matches
 from limits.pytorch.plan import Plan
 
+BY_HAND = 'multiply in the forward pass and write by_hand=("branches",)'
+
 
 @dataclass(frozen=True)
 class ReadoutMultiplier:
-    """A forward pre-hook: the first argument of a module times a factor, so that a bias keeps its size."""
+    """A forward pre-hook with keywords: the first argument of a module times a factor, so that a bias keeps its size."""
 
     factor: float
 
-    def __call__(self, module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (arguments[0] * self.factor, *arguments[1:])
+    def __call__(self, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if arguments:
+            return (arguments[0] * self.factor, *arguments[1:]), named
+        first = next(iter(named))
+        return arguments, {**named, first: named[first] * self.factor}
 
 
 @dataclass(frozen=True)
 class BranchMultiplier:
-    """A forward hook: what a branch returns times a factor; of a tuple, its first entry."""
+    """A forward hook: what a branch returns times a factor; of a tuple or list, its first entry."""
 
     factor: float
 
     def __call__(self, module: Any, arguments: tuple[Any, ...], output: Any) -> Any:
-        if isinstance(output, tuple):
-            return (output[0] * self.factor, *output[1:])
+        if isinstance(output, tuple | list):
+            first, *rest = output
+            return [first * self.factor, *rest] if isinstance(output, list) else (first * self.factor, *rest)
+        if isinstance(output, Mapping):
+            raise TypeError(
+                f"a branch must return a tensor, or a tuple that begins with one, got {type(output).__name__}: {BY_HAND}"
+            )
         return output * self.factor
 
 
@@ -65,13 +75,14 @@ def apply_multipliers(model: Any, how: Plan, *, by_hand: Sequence[str] = ()) -> 
     (True, True)
     """
     model = bare(model)
+    how.refuse_others(model)
     if any(isinstance(hook, ReadoutMultiplier | BranchMultiplier) for m in model.modules() for hook in _hooks(m)):
         raise RuntimeError("the model has multipliers by now, and would be multiplied twice: remove them first, by their handles")
     factors = {name: factor for name, factor in _readouts(how).items() if name not in by_hand}
     readouts = [(_reader(model, name, how), ReadoutMultiplier(factor)) for name, factor in factors.items()]
     branches = [] if "branches" in by_hand else _branches(model, how)
     return (
-        *(module.register_forward_pre_hook(hook) for module, hook in readouts),
+        *(module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in readouts),
         *(module.register_forward_hook(hook) for module, hook in branches),
     )
 

@@ -47,6 +47,10 @@ class Part:
     trained: bool
     counterpart: str
 
+    def sizes(self, which: str) -> tuple[int, ...]:
+        """Its shape in the "base", in "delta", or in the model, as "size"."""
+        return tuple(getattr(axis, which) for axis in self.shape.axes)
+
     @property
     def summed(self) -> bool:
         """Whether its width is that of its inputs; else it is that of its outputs."""

@@ -4,7 +4,7 @@ A plan is read off three models: the model to be trained, the base whose hyperpa
 which says which axes grow. Nothing is computed with them, so base and delta may live on the meta device.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,18 @@ class Plan:
         """What the map of a parameter is multiplied with: 1 but for readouts."""
         return self.ratios[self.part(name).name].multiplier
 
+    def refuse_others(self, model: Any) -> None:
+        """Raise a sentence unless the parameters of a model are those of the plan."""
+        parameters = dict(model.named_parameters())
+        known = {part.name: part for part in self.parts}
+        if missing := [name for name in known if name not in parameters]:
+            raise ValueError(f"the plan has a parameter {missing[0]} that the model lacks: make the plan from this model")
+        if strange := [name for name, p in parameters.items() if name not in known and p.requires_grad]:
+            raise ValueError(f"{strange[0]} is trained, and the plan does not know it: make the plan from this model")
+        for name, part in known.items():
+            if (found := tuple(parameters[name].shape)) != (size := part.sizes("size")):
+                raise ValueError(f"{name} has shape {found}, and {size} in the plan: make it from this model")
+
     def __str__(self) -> str:
         head = ("parameter", "role", "block", "fan in", "fan out", "multiplier", "init std", "lr", "weight decay", "eps")
         rows = [head, *(self._row(part) for part in self.parts)]
@@ -88,8 +100,8 @@ def plan(
     readout: str = "multiplier",
     overrides: Mapping[str, Any] | None = None,
     tied: Patterns = None,
-    batch: tuple[float, float] | None = None,
-    steps: tuple[float, float] | None = None,
+    batch: Sequence[float] | None = None,
+    steps: Sequence[float] | None = None,
 ) -> Plan:
     r"""Sort the parameters of a model into roles, and find the ratios that its size asks for.
 
@@ -137,7 +149,13 @@ def plan(
     given = {**(overrides or {}), **dict.fromkeys(patterns(tied, "tied"), "tied")}
     parts = parts_of(model, base, delta, found, given)
     how = {"parametrization": parametrization, "block_depth": block_depth, "readout": readout}
-    duration = {name: pair for name, pair in (("batch", batch), ("steps", steps)) if pair is not None}
+    duration = {name: _two(pair, name) for name, pair in (("batch", batch), ("steps", steps)) if pair is not None}
     ratios, scaling = ratios_of(parts, found, optimizer, how, duration)
     notes = (*wide_heads(model, base, found), *scaling.warnings)
     return Plan(parts, ratios, found, scaling, notes)
+
+
+def _two(pair: Sequence[float], name: str) -> tuple[float, float]:
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        raise ValueError(f"{name} must be a pair, (base, model), got {pair!r}")
+    return pair[0], pair[1]

@@ -11,6 +11,9 @@ from limits.pytorch.names import compiled
 from limits.pytorch.parts import Part, UnknownPartError
 from limits.scaling import ROLES
 
+ADDED = ("input", "vector", "bias", "norm")
+"""Roles of what sums over a finite number of inputs."""
+
 
 def parts_of(model: Any, base: Any, delta: Any, blocks: Blocks, overrides: Mapping[str, Any]) -> tuple[Part, ...]:
     """The parts of all parameters of a model; frozen ones of unknown part are left out.
@@ -47,7 +50,8 @@ def _overrides(overrides: Mapping[str, Any], named: Mapping[str, Any]) -> dict[s
     """By parameter: role, and letters if they were given."""
     found: dict[str, tuple[str, str | None]] = {}
     for pattern, value in overrides.items():
-        role, letters = (value, None) if isinstance(value, str) else value
+        pair: tuple[Any, Any] = tuple(value) if isinstance(value, tuple | list) and len(value) == 2 else (value, None)
+        role, letters = pair
         if re.sub(r"^(hidden|bias) \d+$", r"\1", str(role)) not in ROLES:
             raise ValueError(f"overrides[{pattern!r}] must be one of {', '.join(ROLES)}, got {role!r}")
         names = [name for name in named if compiled(pattern).fullmatch(name)]
@@ -120,20 +124,33 @@ class _Question:
         if given is None:
             return None
         role, letters = given
-        letters = (
-            letters
-            or (_letters_for(role, shape) if role == "tied" else None)
-            or self._letters(self.names[-1], shape)
-            or _letters_for(role, shape)
-        )
+        letters = letters or self._letters_as(role, shape)
         if letters is None or len(letters) != len(shape.axes) or set(letters) - set("oi."):
+            pair = "oi" if len(shape.axes) > 1 else "i"
             self._refuse(
                 f"has {shape}, and is said to be {role!r}: say with a letter an axis: outputs o, inputs i, neither .",
-                f'("{role}", "{"." * (len(shape.axes) - 2)}oi")',
+                f'("{role}", "{"." * (len(shape.axes) - 2)}{pair}")',
             )
-        if not role.startswith("hidden") and shape.grows(letters, "i") and shape.grows(letters, "o"):
-            self._refuse(f'is said to be {role!r}, but its inputs and its outputs grow ({shape}), which makes it "hidden"')
+        self._refuse_role(role, shape, letters)
         return role, letters
+
+    def _letters_as(self, role: str, shape: Shape) -> str | None:
+        """The letters of a parameter of that role: those of its module, if it says what is summed over, or those of the role."""
+        known = None if role == "tied" else self._letters(self.names[-1], shape)
+        if known is not None and "i" in known:
+            return known
+        named = _letters_for(role, shape)
+        return named if named or role.startswith("hidden") else known
+
+    def _refuse_role(self, role: str, shape: Shape, letters: str) -> None:
+        """Refuse a role whose sums are over other axes."""
+        into, out = shape.grows(letters, "i"), shape.grows(letters, "o")
+        if not role.startswith("hidden") and into and out:
+            self._refuse(f'is said to be {role!r}, but its inputs and its outputs grow ({shape}), which makes it "hidden"')
+        if role in ("output", "tied") and out:
+            self._refuse(f"is said to be {role!r}, and its outputs grow ({shape})", '"input"')
+        if role in ADDED and into and not _is_embedding(_owner(self.model, self.name)[0]):
+            self._refuse(f"is said to be {role!r}, and sums over inputs that grow ({shape})", '"output"')
 
     def _tied(self, shape: Shape) -> tuple[str, str]:
         roles = {self._alone(name, shape, False)[0] for name in self.names}
