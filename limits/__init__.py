@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from limits import data as data
     from limits import diversity as diversity
     from limits import explorer as explorer
+    from limits import finite_size as finite_size
     from limits import lazy as lazy
     from limits import plots as plots
     from limits import pytorch as pytorch
@@ -134,7 +135,7 @@ _HOMES = {
     "simulate": "finite",
     "solve": "deep",
 }
-_ROOMS = ("compare", "data", "diversity", "explorer", "lazy", "plots", "pytorch", "scaling", "sweeps")
+_ROOMS = ("compare", "data", "diversity", "explorer", "finite_size", "lazy", "plots", "pytorch", "scaling", "sweeps")
 
 __all__ = [
     "COMPLETEP",

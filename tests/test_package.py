@@ -16,7 +16,7 @@ import limits
 
 ROOT = Path(limits.__file__).parent
 HEAVY = ("scipy", "sympy", "torch", "matplotlib", "sklearn", "xarray", "dask", "distributed", "typer", "rich")
-ROOMS = ("compare", "data", "diversity", "explorer", "lazy", "plots", "pytorch", "scaling", "sweeps")
+ROOMS = ("compare", "data", "diversity", "explorer", "finite_size", "lazy", "plots", "pytorch", "scaling", "sweeps")
 """Modules that are used by their own names, as `limits.data.digits`."""
 EXAMPLES = (*ROOMS, "compare", "cost")
 """Modules whose every public function and class is for users."""
@@ -58,6 +58,15 @@ NO_EXAMPLE = {
     "plots.audit_curves": "draws; tests/test_audit.py",
     "plots.audit_verdicts": "draws; tests/test_audit.py",
     "plots.audited": "draws; tests/test_audit.py and the pictures of docs/audit.md",
+    "finite_size.Deviation": "what `Limit.of` gives; tests/test_finite_size.py",
+    "finite_size.ErrorModel": "what `error_model` gives; its example shows it",
+    "finite_size.Held": "what `ErrorModel.hold` gives; tests/test_finite_size.py",
+    "finite_size.Interval": "a number with its interval; the example of `error_model` shows it",
+    "finite_size.Limit": "what networks are held against; tests/test_finite_size.py",
+    "finite_size.Size": "what `ErrorModel.cheapest` gives; the example of `error_model` shows it",
+    "plots.error_model": "draws; tests/test_finite_size.py",
+    "plots.error_models": "draws; tests/test_finite_size.py",
+    "plots.error_parts": "draws; tests/test_finite_size.py",
     "pytorch.Audit": "what `coordinate_check` gives; its example shows it",
     "pytorch.Finding": "what `coordinate_check` gives; its example shows it",
     "pytorch.Trap": "what `coordinate_check` gives; its example shows it",

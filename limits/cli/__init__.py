@@ -8,6 +8,7 @@ from limits.cli import calculus as calculus
 from limits.cli import experiments as experiments
 from limits.cli import explorer_command as explorer_command
 from limits.cli import exponents_command as exponents_command
+from limits.cli import finite_size_command as finite_size_command
 from limits.cli import scale_command as scale_command
 from limits.cli.commands import app
 
