@@ -6,7 +6,7 @@ which differs from its integral by $\log(L)/L$: that takes the place of $1/L^2$.
 standard error, which is held against the limit. Seeds run in groups, so that kernels too have standard errors.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -104,6 +104,8 @@ class Agreement:
     @property
     def false_alarm(self) -> float:
         """Bonferroni's bound on the chance of a |z| as large as `worst` if networks and limit agree; normal errors."""
+        if self.worst == 0:
+            return 1.0
         return min(1.0, self.comparisons * float(special.erfc(self.worst / np.sqrt(2))))
 
     def depth_law(self) -> PowerLaw:
@@ -181,7 +183,7 @@ def agree(
     >>> agree(one, widths=(32, 64), blocks=(4, 8, 16), seeds=40).worst < 4
     True
     """
-    widths, blocks = (sorted({whole(v, name) for v in values}) for values, name in ((widths, "widths"), (blocks, "blocks")))
+    widths, blocks = _sizes(widths, "widths"), _sizes(blocks, "blocks")
     if len(widths) < 2 or len(blocks) < 3:
         raise ValueError(f"an extrapolation needs two widths and three numbers of blocks, got {widths} and {blocks}: give more")
     whole(seeds, "seeds", low=2)
@@ -203,6 +205,13 @@ def agree(
             report(place * groups + g + 1, len(sizes) * groups)
         networks[n, L] = Measured(n, L, seeds, *_mean(runs))
     return Agreement(limit, networks, *_orders(problem))
+
+
+def _sizes(values: object, name: str) -> list[int]:
+    """Whole numbers in increasing order, each once, or a sentence."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be several whole numbers, got {values!r}: write {name}=[{values}]")
+    return sorted({whole(value, name) for value in values})
 
 
 def _orders(problem: Problem) -> tuple[tuple[float, float], bool]:

@@ -101,6 +101,20 @@ def test_bad_requests_are_sentences(wrong, sentence):
         agree(three_samples("relu"), **(few | wrong))
 
 
+@pytest.mark.parametrize("wrong", [16, "8"])
+def test_one_size_is_not_several(wrong):
+    """By the function that reads them, which the run-time type checks of these tests let through."""
+    assert room._sizes((16, 8, 8), "widths") == [8, 16]
+    with pytest.raises(TypeError, match="widths must be several whole numbers"):
+        room._sizes(wrong, "widths")
+
+
+def test_what_is_exactly_zero_agrees():
+    """An input of zero has outputs of zero at every size: nothing is compared, and nothing is improbable."""
+    found = agree(Problem(ResNet("tanh"), DEPTH_MUP, SGD(1.0, 1), [[0.0]], [[0.0]]), widths=(8, 16), blocks=(2, 3, 4), seeds=2)
+    assert (found.worst, found.comparisons, found.false_alarm) == (0.0, 0, 1.0)
+
+
 def test_without_a_limit_there_is_nothing_to_agree_with():
     bad = Problem(ResNet("relu"), Parametrization("1/4", "1/4"), SGD(1.0, 1), [[1.0]], [[1.0]])
     with pytest.raises(NoLimitError):

@@ -480,6 +480,14 @@ def test_names():
         ({"parametrizations": [Parametrization(1, (0, 0))]}, "gamma has 2 exponents"),
         ({"problem": noisy(model=ResNet("relu"))}, 'the rung "wide" treats linear blocks'),
         ({"problem": noisy(optimizer=Adam(0.1, 2))}, 'the rung "wide" treats SGD, got Adam'),
+        (
+            {
+                "problem": noisy(model=ResNet("tanh", form="pre"), parametrization=Parametrization("3/4", "1/4")),
+                "rung": "deep",
+                "blocks": (),
+            },
+            "blocks at alpha = 3/4, gamma = 1/4 is a mean over samples of neurons",
+        ),
     ],
 )
 def test_what_cannot_be_answered_is_a_sentence(changes, expected):

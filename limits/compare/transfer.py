@@ -101,10 +101,11 @@ def transfer(
     scales = [problem.model.multiplier] if multipliers is None else multipliers
     grid = {"lrs": _grid(lrs, "lrs"), "multipliers": _grid(scales, "multipliers")}
     _refuse(problem, rung, loss, grid)
-    if rung == "deep" and any(sampled(replace(problem, parametrization=each)) for each in named.values()):
+    by_samples = [each for each in named.values() if sampled(replace(problem, parametrization=each))]
+    if rung == "deep" and by_samples:
         raise ValueError(
-            f"the limit of {problem.model.phi.name} blocks at alpha = 1 is a mean over samples of neurons, too noisy for an "
-            "optimum: use rung='finite'"
+            f"the limit of {problem.model.phi.name} blocks at {called(by_samples[0])} is a mean over samples of neurons, too "
+            "noisy for an optimum: use rung='finite'"
         )
     networks = {"width": width, "block_width": block_width, "seeds": seeds, "seed": seed}
     options: dict[str, Any] = networks | {"backend": backend, "device": device, "dtype": dtype}
