@@ -24,7 +24,7 @@ from limits import DEPTH_MUP, scale
 from limits.pytorch import init_, param_groups, plan
 
 WIDTHS = {"base": 32, "delta": 64, "model": 256}
-DRAWS = 64
+DRAWS = 24
 EXACT = 1e-9
 SIGMAS = 4.0
 """Initial sizes are measured; of E entries in all, with an error of at most 1 / sqrt(2 E)."""
