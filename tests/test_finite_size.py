@@ -15,6 +15,7 @@ from limits.cli import app
 from limits.compare import fit_power_law
 from limits.finite_size import Deviation, Limit, Size, error_model, rescaled
 from limits.finite_size.fit import fitted, mean_of_networks, noise_powers
+from limits.finite_size.model import _misfit, _sizes
 from limits.optimizers import SGD, Adam
 from limits.parametrization import COMPLETEP, DEPTH_MUP, Parametrization
 from limits.problem import Problem, ResNet
@@ -91,6 +92,31 @@ def test_without_blocks_all_error_is_that_of_training_nothing():
     assert_allclose(found.total, 0, atol=1e-12)
     assert found.outputs.shape == (4, 1, 1)
     assert np.abs(found.outputs).max() > 1e-3  # U and V overlap
+
+
+def test_networks_narrower_than_their_ends_are_refused(model):
+    with pytest.raises(ValueError, match="wider than the 2 directions of inputs and outputs, got width 2"):
+        model.hold(2, 8, 4)
+
+
+def test_inputs_of_zero_have_no_error():
+    none = error_model(replace(ONE, inputs=[[0.0]]), sizes=FEW[:4], seeds=8, tol=1e-2)
+    assert none.misfit == {"features": 0.0, "outputs": 0.0}
+    assert none.error(64, 64, 8).value == 0
+
+
+def test_misfit_is_the_same_above_and_below():
+    """Errors of half and of twice what is fitted are as bad: log 2."""
+    fits = np.array([1.0, 0.0, 0.0])
+    size = Size(64, 64, 2)
+    low, high = (_misfit("features", fits, {size: (factor**2 / 4, 0.0)}) for factor in (0.5, 2.0))
+    assert_allclose([low, high], np.log(2))
+
+
+@pytest.mark.parametrize("wrong", [5, [(16, 16)] * 4])
+def test_sizes_are_three_numbers_each(wrong):
+    with pytest.raises(TypeError, match="sizes must be several"):
+        _sizes(wrong)
 
 
 def test_parts_add_up(model):

@@ -105,7 +105,16 @@ class Limit:
         return np.concatenate([seen @ self.to_basis, answer.outputs[-1]], axis=1)
 
     def of(self, width: int, block_width: int, blocks: int, seeds: range) -> Deviation:
-        """Networks of a size: network s is the first of the seed s."""
+        """Networks of a size: network s is the first of the seed s.
+
+        Raises:
+            ValueError: networks in which nothing is outside of the span of U and V.
+        """
+        spanned = self.to_basis.shape[1] + self.problem.d_out
+        if width <= spanned:
+            raise ValueError(
+                f"networks must be wider than the {spanned} directions of inputs and outputs, got width {width}: take wider ones"
+            )
         problem = rescaled(self.problem, width=width, block_width=block_width, blocks=blocks)
         found = [self._one(problem, s, width, blocks) for s in seeds]
         return Deviation(width, block_width, blocks, *(np.array(part) for part in zip(*found, strict=True)))

@@ -10,9 +10,9 @@ noise, so that in theirs $1/\sqrt{LM}$ takes its place. A bias is a mean over ne
 each constant is fitted to what it is the constant of, so that none hides behind another.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil
+from math import ceil, exp, log
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,8 @@ from limits.problem import Problem
 from limits.validation import number, reporting, whole
 
 Array = np.ndarray
+SMALLEST = 1e-30
+"""Squared error that stands for none, such as that of inputs of zero."""
 RESAMPLES = 400
 """Bootstrap samples of the networks."""
 INTERVAL = (0.025, 0.975)
@@ -72,7 +74,7 @@ class ErrorModel:
         constants: squares of the constants of every kind, in order of `TERMS`, shape (3,).
         resampled: the same of networks drawn again from those there were, shape (resamples, 3).
         networks: of every size, less their limit.
-        misfit: by kind, root mean square of measured over fitted errors less 1, beyond what chance explains.
+        misfit: by kind, root mean square of the logarithm of measured over fitted errors, beyond what chance explains.
         limit: what networks are held against.
     """
 
@@ -111,9 +113,9 @@ class ErrorModel:
 
     def error(self, width: int, block_width: int, blocks: int, kind: str = "features") -> Interval:
         """The root mean square error of networks of a size; its interval contains the misfit of the sizes that were fitted."""
-        terms, widen = squares(_kind(kind), _size(width, block_width, blocks)), 1.96 * self.misfit[kind]
+        terms, widen = squares(_kind(kind), _size(width, block_width, blocks)), exp(1.96 * self.misfit[kind])
         low, high = _quantiles((self.resampled[kind] @ terms) ** 0.5)
-        return Interval(float((self.constants[kind] @ terms) ** 0.5), low / (1 + widen), high * (1 + widen))
+        return Interval(float((self.constants[kind] @ terms) ** 0.5), low / widen, high * widen)
 
     def cheapest(self, error: float, kind: str = "features", *, most_blocks: int = 2**20) -> Size:
         """The sizes with the fewest weights in the blocks among those whose error is at most this; of equals, the shallowest.
@@ -123,7 +125,7 @@ class ErrorModel:
         Raises:
             ValueError: an error that no size below 2^20 reaches.
         """
-        c = np.quantile(self.resampled[_kind(kind)], INTERVAL[1], axis=0) * (1 + 1.96 * self.misfit[kind]) ** 2
+        c = np.quantile(self.resampled[_kind(kind)], INTERVAL[1], axis=0) * exp(2 * 1.96 * self.misfit[kind])
         wanted = number(error, "error", open_low=True) ** 2
         whole(most_blocks, "most_blocks", low=2)
         found: list[tuple[int, int, Size]] = []
@@ -241,7 +243,7 @@ def error_model(
     True
     """
     deviation_refusal(problem)
-    wanted = [_size(*size) for size in sizes]
+    wanted = _sizes(sizes)
     whole(seeds, "seeds", low=8)
     if len(set(wanted)) < len(TERMS["features"]) + 1:
         raise ValueError(f"constants of three terms need at least four sizes, got {len(set(wanted))}: give more")
@@ -276,8 +278,9 @@ def _interval(square: float, error: float) -> Interval:
 def _misfit(kind: str, constants: Array, measured: Mapping[Size, tuple[float, float]]) -> float:
     excess = []
     for size, (square, error) in measured.items():
-        fitted = float(constants @ squares(kind, size))
-        excess.append((square / fitted - 1) ** 2 - (error / fitted) ** 2)
+        fitted = max(float(constants @ squares(kind, size)), SMALLEST)
+        square = max(square, SMALLEST)
+        excess.append(log(square / fitted) ** 2 - (error / square) ** 2)
     return max(0.0, float(np.mean(excess))) ** 0.5 / 2
 
 
@@ -288,6 +291,15 @@ def _quantiles(values: Array) -> tuple[float, float]:
 
 def _size(width: int, block_width: int, blocks: int) -> Size:
     return Size(whole(width, "width"), whole(block_width, "block_width"), whole(blocks, "blocks", low=2))
+
+
+def _sizes(sizes: object) -> list[Size]:
+    """Sizes, or a sentence."""
+    if not isinstance(sizes, Iterable) or not all(
+        isinstance(size, Sequence) and len(size) == len(Size._fields) for size in sizes
+    ):
+        raise TypeError(f"sizes must be several (width, block_width, blocks), got {sizes!r}: write sizes=[(64, 128, 4), …]")
+    return [_size(*size) for size in sizes]
 
 
 def _kind(kind: str) -> str:
