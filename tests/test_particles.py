@@ -322,7 +322,7 @@ def test_deep_particles_tend_to_the_limit_at_one_half(name, multiplier, lr, bend
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "multiplier", "lr", "outputs", "gradient"),
-    [("sin + cos", 1.0, 0.7, [0, 0.454, 0.010, 0.331], 3.33), ("tanh", 1.2, 1.0, [0, 0.5526, 0.300, 0.401], None)],
+    [("sin + cos", 1.0, 0.7, [0, 0.454, 0.010, 0.337], 3.33), ("tanh", 1.2, 1.0, [0, 0.5526, 0.300, 0.401], None)],
 )
 def test_deep_particles_tend_to_the_limit_at_one(name, multiplier, lr, outputs, gradient):
     """Within four standard errors and the digits that are known."""
