@@ -265,6 +265,24 @@ def test_compiled_models_have_their_multipliers(backend):
         apply_multipliers(compiled, how)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("how_compiled", ["wrapped", "in place", "in parts", "inside a wrapper"])
+def test_compiled_models_are_refused_new_multipliers(how_compiled):
+    """Called once, they would ignore them."""
+    model, how = zoo.planned("mlp", 32, 4)
+    given = model
+    if how_compiled == "in place":
+        model.compile(backend="eager")
+    elif how_compiled == "in parts":
+        next(model.children()).compile(backend="eager")
+    else:
+        given = torch.compile(model, backend="eager")
+        given = nn.DataParallel(given) if how_compiled == "inside a wrapper" else given
+    with pytest.raises(RuntimeError, match="call apply_multipliers on the model first, then torch.compile"):
+        apply_multipliers(given, how)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
 def test_multipliers_are_applied_once():
     model, how = zoo.planned("mlp")
     apply_multipliers(model, how)

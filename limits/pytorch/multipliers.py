@@ -62,7 +62,7 @@ def apply_multipliers(model: Any, how: Plan, *, by_hand: Sequence[str] = ()) -> 
         Handles whose `remove()` takes a hook away, as of `register_forward_hook`.
 
     Raises:
-        RuntimeError: the model has multipliers by now.
+        RuntimeError: the model has multipliers by now, or is compiled: what is compiled and was called ignores new hooks.
         ValueError: branches without names, or a readout that is the weight of no module.
 
     >>> import torch
@@ -74,10 +74,15 @@ def apply_multipliers(model: Any, how: Plan, *, by_hand: Sequence[str] = ()) -> 
     >>> bool(torch.allclose(model(x), before / 4)), keys == list(model.state_dict())
     (True, True)
     """
-    model = bare(model)
+    given, model = model, bare(model)
     how.refuse_others(model)
     if any(isinstance(hook, ReadoutMultiplier | BranchMultiplier) for m in model.modules() for hook in _hooks(m)):
         raise RuntimeError("the model has multipliers by now, and would be multiplied twice: remove them first, by their handles")
+    if _is_compiled(given):
+        raise RuntimeError(
+            "the model is compiled, and a compiled model that was called ignores new hooks: call apply_multipliers on the model "
+            "first, then torch.compile"
+        )
     factors = {name: factor for name, factor in _readouts(how).items() if name not in by_hand}
     readouts = [(_reader(model, name, how), ReadoutMultiplier(factor)) for name, factor in factors.items()]
     branches = [] if "branches" in by_hand else _branches(model, how)
@@ -98,6 +103,11 @@ def missing(model: Any, how: Plan, by_hand: Sequence[str] = ()) -> list[str]:
     if how.branch != 1 and "branches" not in by_hand and not held:
         found.append(f"residual branches must be multiplied by {how.branch:g}, and are not: call apply_multipliers")
     return found
+
+
+def _is_compiled(model: Any) -> bool:
+    """Whether `torch.compile(model)` or `model.compile()` was called, on the model or a part of it."""
+    return any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) is not None for m in model.modules())
 
 
 def _hooks(module: Any) -> list[Any]:
