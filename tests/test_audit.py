@@ -376,11 +376,26 @@ def test_sizes_that_diverge_are_said_and_left_out():
 
 def test_where_everything_diverges_nothing_is_judged():
     def exploding(model, width, blocks):
-        return torch.optim.SGD(model.parameters(), lr=1e30)
+        return torch.optim.Adam(model.parameters(), lr=1e30)
 
     audit = coordinate_check(**asked("mlp", steps=4, **SMALL) | {"make_optimizer": exploding})
     assert audit.verdict == "unresolved"
     assert "make the learning rate smaller" in str(audit)
+    states = {trap.name: (trap.state, trap.said) for trap in audit.traps}
+    for name in (ENDS, EPSILON, INITIAL):
+        assert states[name][0] == "not checked"
+        assert "make the learning rate smaller" in states[name][1] or "a smaller learning rate" in states[name][1]
+        assert f"{name}: not checked ({states[name][1]})" in str(audit)
+
+
+def test_epsilon_is_not_clear_where_gradients_of_the_largest_models_are_not_finite():
+    def exploding(model, width, blocks):
+        return torch.optim.Adam(model.parameters(), lr=1e-3 if blocks == 2 else 1e30, eps=1e-8)
+
+    audit = coordinate_check(**asked("mlp", steps=4, **SMALL) | {"make_optimizer": exploding})
+    (trap,) = (trap for trap in audit.traps if trap.name == EPSILON)
+    assert trap.state == "not checked"
+    assert "gradients of up, down were zero or not finite" in trap.said
 
 
 # The optimum.

@@ -247,7 +247,7 @@ def _cells(finding: Finding) -> tuple[str, ...]:
 def _sentences(audit: Audit) -> Iterator[str]:
     remedies = dict.fromkeys(f.remedy for f in audit.findings if f.remedy and f.verdict == FAIL)
     found = [trap.said for trap in audit.traps if trap.state == "found"]
-    states = [f"{trap.name}: {trap.state}" for trap in audit.traps]
+    states = [f"{t.name}: {t.state}{f' ({t.said})' if t.state == 'not checked' else ''}" for t in audit.traps]
     for title, lines in (("what to do", [*remedies, *found]), ("traps", states), ("notes", audit.notes)):
         if lines:
             yield from ("", f"{title}:", *(f"  - {line}" for line in dict.fromkeys(lines)))

@@ -132,11 +132,11 @@ def slopes(grid: Grid, measured: Measured) -> Slopes:
 
 
 def epsilons(grid: Grid, measured: Measured) -> dict[str, float]:
-    """By layer, epsilon over the rms of its first gradient, at the end of the axis where that is largest."""
+    """By layer, epsilon over the rms of its first gradient, at the end of the axis where that is largest; NaN if unknown."""
     found: dict[str, float] = {}
     for size in (grid.along(WIDTH)[-1], grid.along(BLOCKS)[-1]):
         for quantity in measured[size][0]:
             if quantity.startswith("epsilon of "):
                 ratio, layer = float(np.median([one[quantity] for one in measured[size]])), quantity.removeprefix("epsilon of ")
-                found[layer] = max(found.get(layer, 0.0), ratio)
+                found[layer] = float(np.fmax(found.get(layer, np.nan), ratio))
     return found

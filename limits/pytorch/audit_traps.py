@@ -16,6 +16,7 @@ Slopes = Mapping[tuple[str, str], float]
 NOTICED = 0.25
 """Of an exponent that should be zero, or of epsilon over the gradient."""
 FOUND, CLEAR, UNCHECKED = "found", "clear", "not checked"
+FEW = "fewer than two sizes stayed finite in {axis}: make the learning rate smaller"
 
 
 def traps(findings: Sequence[Finding], slopes: Slopes, epsilons: Mapping[str, float], each: int) -> tuple[Trap, ...]:
@@ -37,6 +38,8 @@ def _raw_depth(findings: Mapping[tuple[str, str], Finding]) -> Trap:
     if not at_base:
         return Trap(name, UNCHECKED, "give base= its size and base_model= what makes the base model to compare with it")
     bad = [f for f in at_base if f.verdict == FAIL]
+    if not bad and not all(np.isfinite(f.measured.value) for f in at_base):
+        return Trap(name, UNCHECKED, "models of the size of the base model did not stay finite: make the learning rate smaller")
     if not bad:
         return Trap(name, CLEAR, "")
     times = "; ".join(f"its {f.law.quantity} is {np.exp(f.curve[0]):.3g} times as large" for f in bad)
@@ -52,6 +55,8 @@ def _layers(each: int) -> Trap:
 def _initial(slopes: Slopes) -> Trap:
     name = "1/sqrt(2L) in the initialization"
     deviations = {q.removeprefix("std of "): v for (q, axis), v in slopes.items() if axis == BLOCKS and q.startswith("std of ")}
+    if not deviations:
+        return Trap(name, UNCHECKED, f"{FEW.format(axis=BLOCKS)}, or the layers of the blocks start at zero")
     shrinking = {layer: v for layer, v in deviations.items() if v < -NOTICED}
     if not shrinking:
         return Trap(name, CLEAR, "")
@@ -74,7 +79,14 @@ def _ends(findings: Mapping[tuple[str, str], Finding]) -> Trap:
     if outer and stream and stream.verdict != FAIL:
         what = f"the {outer[0].law.quantity} scales like L^{outer[0].measured.value:+.2f} and the stream does not"
         return Trap(name, FOUND, f"{what}: take the factor of depth off the read-out")
-    return Trap(name, CLEAR, "")
+    ends = {"embedding": (read_in,), "read-out": (out, logits)}
+    unknown = [f"the {end} ({seen[0].missing})" for end, both in ends.items() if (seen := [f for f in both if f]) and _lost(seen)]
+    return Trap(name, UNCHECKED if unknown else CLEAR, f"nothing is known of {', nor of '.join(unknown)}" if unknown else "")
+
+
+def _lost(findings: Sequence[Finding]) -> bool:
+    """Whether none of them has an estimate."""
+    return all(finding.missing for finding in findings)
 
 
 def _epsilon(epsilons: Mapping[str, float], slopes: Slopes) -> Trap:
@@ -83,8 +95,12 @@ def _epsilon(epsilons: Mapping[str, float], slopes: Slopes) -> Trap:
     growing = {
         layer for layer in epsilons if max(slopes.get((f"epsilon of {layer}", axis), 0.0) for axis in (WIDTH, BLOCKS)) > NOTICED
     }
+    if not epsilons:
+        return Trap(name, UNCHECKED, "the optimizer has no eps")
     if not set(large) & growing:
-        return Trap(name, CLEAR if epsilons else UNCHECKED, "" if epsilons else "the optimizer has no eps")
+        unknown = [layer for layer, ratio in epsilons.items() if np.isnan(ratio) or not _followed(layer, slopes)]
+        why = f"gradients of {', '.join(unknown)} were zero or not finite: make the learning rate smaller" if unknown else ""
+        return Trap(name, UNCHECKED if unknown else CLEAR, why)
     layers = ", ".join(f"{layer} ({ratio:.2g})" for layer, ratio in large.items() if layer in growing)
     said = (
         f"epsilon over the rms of the gradient grows with size, and is large at the largest: {layers}; gradients of hidden "
@@ -92,6 +108,11 @@ def _epsilon(epsilons: Mapping[str, float], slopes: Slopes) -> Trap:
         "eps by (n_base / n) (L / L_base)^-alpha in the blocks, by n_base / n outside"
     )
     return Trap(name, FOUND, said)
+
+
+def _followed(layer: str, slopes: Slopes) -> bool:
+    """Whether epsilon over the gradient has an exponent in width and in blocks."""
+    return all((f"epsilon of {layer}", axis) in slopes for axis in (WIDTH, BLOCKS))
 
 
 def remedy(finding: Finding, findings: Sequence[Finding], found: Sequence[Trap], slopes: Slopes) -> str:
