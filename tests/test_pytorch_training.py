@@ -278,7 +278,7 @@ def test_compiled_models_are_refused_new_multipliers(how_compiled):
     else:
         given = torch.compile(model, backend="eager")
         given = nn.DataParallel(given) if how_compiled == "inside a wrapper" else given
-    with pytest.raises(RuntimeError, match="call apply_multipliers on the model first, then torch.compile"):
+    with pytest.raises(RuntimeError, match=r"on the model first, then torch\.compile"):
         apply_multipliers(given, how)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
