@@ -495,6 +495,13 @@ def test_an_audit_is_text_json_and_a_picture(tmp_path):
         ({"error_rate": 0.0}, "between 0 and 1"),
         ({"base": (32, 4)}, "all three"),
         ({"parametrization": Parametrization(0, 0)}, "unstable at initialization for blocks of 2 layers"),
+        ({"probe": torch.zeros(0, 8)}, "probe must hold at least one input"),
+        ({"data": [(torch.zeros(0, 8), torch.zeros(0, 1))]}, "must hold at least one input"),
+        ({"device": "nowhere"}, 'device must be one that is here, such as "cpu" or "cuda", got \'nowhere\''),
+        ({"device": "meta"}, "device must be one that is here"),
+        ({"loss": lambda outputs, targets: 1.0}, r"must return a tensor of one number .* got 1.0: leave out float"),
+        ({"loss": lambda outputs, targets: outputs}, r"must return a tensor of one number .*, got shape .*: take its mean"),
+        ({"loss": lambda outputs, targets: outputs.sum().detach()}, r"got one without a gradient: leave out \.detach"),
         ({"make_model": lambda width, blocks: 3}, "must return a torch.nn.Module"),
         ({"make_optimizer": lambda model, width, blocks: 3}, "must return a torch optimizer"),
     ],
@@ -504,12 +511,23 @@ def test_what_cannot_be_audited_is_refused_with_a_sentence(options, sentence):
         coordinate_check(**asked("mlp", **SMALL) | options)
 
 
+def test_gradients_are_on_whoever_asks():
+    """Under `torch.no_grad` the audit is the same."""
+    wanted = coordinate_check(**asked("mlp", **SMALL))
+    with torch.no_grad():
+        found = coordinate_check(**asked("mlp", **SMALL))
+    assert found.to_json() == wanted.to_json()
+
+
 def test_wrong_types_are_refused_with_a_sentence():
     """Asked of what checks them, for the run-time checks of the tests come before it in `coordinate_check`."""
     with pytest.raises(TypeError, match=r"widths must be several whole numbers, got 64: write widths=\(64, 128, 256\)"):
         audit_module._grid(64, (2, 4), None, None)
     with pytest.raises(TypeError, match="several factors of the learning rates"):
         audit_module._factors(1.0)
+    for wrong in ("a", None, "1e"):
+        with pytest.raises(TypeError, match=r"every one of lrs must be a number > 0, got \("):
+            audit_module._factors((1.0, 2.0, wrong))
     with pytest.raises(ValueError, match=r"must be a pair \(inputs, targets\), got Tensor"):
         audit_module._pair(torch.ones(3))
     with pytest.raises(TypeError, match="loss must be a function, got 3"):

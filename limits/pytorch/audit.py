@@ -163,6 +163,7 @@ def _setting(
     for name, value in {"make_model": make_model, "make_optimizer": make_optimizer, "loss": loss}.items():
         if not callable(value):
             raise TypeError(f"{name} must be a function, got {value!r}")
+    _reachable(device)
     pairs = [_pair(one) for one in data] if isinstance(data, Iterable) else []
     if not pairs:
         raise ValueError(
@@ -170,6 +171,9 @@ def _setting(
         )
     batches = [placed(pair, device) for pair in pairs]
     seen = batches[0][0] if probe is None else placed(probe, device)
+    for name, inputs in (("probe", seen), *(("every batch of data", inputs) for inputs, _ in batches)):
+        if _empty(inputs):
+            raise ValueError(f"{name} must hold at least one input, got a tensor without entries")
     return Setting(make_model, make_optimizer, loss, batches, seen, whole(steps, "steps"), modules, device)
 
 
@@ -177,6 +181,26 @@ def _pair(batch: Any) -> tuple[Any, Any]:
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         raise ValueError(f"every batch of data must be a pair (inputs, targets), got {type(batch).__name__}: write data=[(x, y)]")
     return batch[0], batch[1]
+
+
+def _empty(value: Any) -> bool:
+    """Whether inputs are, or hold, a tensor without entries."""
+    if isinstance(value, Mapping | tuple | list):
+        return any(_empty(one) for one in (value.values() if isinstance(value, Mapping) else value))
+    return hasattr(value, "numel") and value.numel() == 0
+
+
+def _reachable(device: Any) -> None:
+    """Raise a sentence unless tensors with numbers can be made on a device."""
+    import torch
+
+    if device is None:
+        return
+    try:
+        float(torch.zeros((), device=device))
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        first = str(error).partition("\n")[0]
+        raise ValueError(f'device must be one that is here, such as "cpu" or "cuda", got {device!r}: {first}') from None
 
 
 def placed(value: Any, device: str | None) -> Any:
@@ -216,7 +240,11 @@ def _factors(lrs: Any) -> np.ndarray:
         return np.zeros(0)
     if isinstance(lrs, str) or not isinstance(lrs, Iterable):
         raise TypeError(f"lrs must be several factors of the learning rates, got {lrs!r}: write lrs=2.0 ** np.arange(-3, 4)")
-    factors = np.unique([number(float(value), "every one of lrs", open_low=True) for value in lrs])
+    try:
+        given = [float(value) for value in lrs]
+    except (TypeError, ValueError):
+        raise TypeError(f"every one of lrs must be a number > 0, got {lrs!r}: write lrs=2.0 ** np.arange(-3, 4)") from None
+    factors = np.unique([number(value, "every one of lrs", open_low=True) for value in given])
     if len(factors) < FEWEST:
         raise ValueError(f"an optimum needs at least {FEWEST} factors lrs, got {factors.tolist()}")
     return factors

@@ -81,13 +81,29 @@ def drawn(setting: Setting, width: int, blocks: int, seed: Sequence[int]) -> tup
 
 def train(model: Any, optimizer: Any, setting: Setting, steps: int) -> None:
     """Plain steps on the batches, one after the other and again from the first; dropout as the model has it, of one seed."""
+    import torch
+
     model.train()
-    with _seeded(0, setting.device):
+    with _seeded(0, setting.device), torch.enable_grad():
         for t in range(steps):
             inputs, targets = setting.batches[t % len(setting.batches)]
             optimizer.zero_grad()
-            setting.loss(run(model, inputs), targets).backward()
+            _differentiable(setting.loss(run(model, inputs), targets)).backward()
             optimizer.step()
+
+
+def _differentiable(loss: Any) -> Any:
+    """What a loss returned: a tensor of one number with a gradient, or raise a sentence."""
+    import torch
+
+    wanted = "loss(outputs, targets) must return a tensor of one number that depends on the weights"
+    if not isinstance(loss, torch.Tensor):
+        raise TypeError(f"{wanted}, got {loss!r}: leave out float(...) and .item()")
+    if loss.numel() != 1:
+        raise ValueError(f"{wanted}, got shape {tuple(loss.shape)}: take its mean")
+    if not loss.requires_grad:
+        raise ValueError(f"{wanted}, got one without a gradient: leave out .detach() and torch.no_grad(), and train some weights")
+    return loss.sum()
 
 
 @contextmanager
