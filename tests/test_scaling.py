@@ -6,6 +6,7 @@ import pickle
 from fractions import Fraction
 from functools import cache
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -317,6 +318,11 @@ def test_sizes_that_are_none(value, match):
 
 def test_sizes_read():
     assert Size.of("n=256, L=4, batch=2e5") == Size(256, 4, batch=200000)
+    assert Size(256.0, np.float64(4)) == Size.of("width=256.0,blocks=4.0") == Size(256, 4)
+    assert isinstance(Size(256, np.float64(4)).blocks, int)
+    for wrong in (4.5, float("inf"), float("nan"), True):
+        with pytest.raises(ValueError, match="blocks must be a whole number"):
+            Size(256, wrong)
     assert str(Size(256, 4, batch=8)) == "width 256, blocks 4, batch 8"
     with pytest.raises(ValueError, match=r"layers=6 does not say .* write blocks=12 for 6 such layers"):
         Size(256, 4, layers=6)
@@ -501,6 +507,33 @@ def test_command_in_other_forms():
     assert "| hidden |" in limits("--markdown").stdout
     assert "hidden, trained by adamw\n" in limits("--why").stdout
     assert "--markdown, --latex and --json exclude each other" in limits("--json", "--latex").stderr
+
+
+def test_command_prints_numbers_at_the_target_in_every_form():
+    bars = [line for line in limits("--markdown", "--lr", "3e-3").stdout.splitlines() if line.startswith("| hidden |")]
+    assert bars[1:] == ["| hidden | 1 | 0.000375 |"]
+    assert r"hidden & 1 & 0.000375 \\" in limits("--latex", "--lr", "3e-3").stdout
+    assert limits("--latex").stdout.count("tabular") == 2
+    assert "At the target" not in limits("--markdown").stdout
+    lines = limits("--markdown", "--optimizer", "adam", "--weight-decay", "0.1").stdout.splitlines()
+    assert lines[-2] == "", "a sentence right after a table is read as a row of it"
+
+
+@pytest.mark.parametrize("form", [(), ("--markdown",), ("--latex",), ("--json",)])
+def test_command_says_what_has_no_value_at_the_target(form):
+    said = limits("--optimizer", "adam", "--weight-decay", "0.1", *form).stdout
+    assert "hidden" in said
+    assert "adam has none that keeps its meaning at another size: its decay is a part of the gradient" in said
+    assert "keeps its meaning at another size: its decay" not in limits("--weight-decay", "0.1", *form).stdout
+
+
+@pytest.mark.parametrize("form", [(), ("--json",), ("--markdown",)])
+def test_command_refuses_numbers_that_overflow(form):
+    run = CliRunner().invoke(
+        app, ["scale", "--from", "width=4,blocks=4", "--to", "width=4096,blocks=4", "--optimizer", "sgd", "--lr", "1e308", *form]
+    )
+    assert run.exit_code == 2
+    assert "lr = 1e+308 of the base is too large for a number at the target" in run.stderr
 
 
 def test_command_refuses_layers():

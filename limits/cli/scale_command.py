@@ -72,12 +72,16 @@ def scale(
     )
     tuned = {"lr": lr, "weight_decay": weight_decay, "eps": eps, "init_std": init_std}
     given = {name: value for name, value in tuned.items() if value is not None}
-    if markdown or latex:
-        typer.echo(answer.to_markdown() if markdown else answer.to_latex())
-        return
     rows = {r.role: r.apply({n: v for n, v in given.items() if getattr(r, n) is not None}) for r in answer}
-    value = {"asked": {"from": base, "to": target} | plain(given)} | answer.to_dict() | {"values": rows}
-    parts = [str(answer), *(["", "at the target:", layout.aligned(layout.values(answer, given))] if given else [])]
+    numbers, left = layout.values(answer, given), layout.left_out(answer, given)
+    if markdown or latex:
+        table, shown, mark = (answer.to_markdown(), layout.bars, "") if markdown else (answer.to_latex(), layout.tabular, "% ")
+        head = [mark + "At the target:", *([""] * markdown)]
+        said = [line for sentence in left for line in ("", mark + sentence)]
+        typer.echo("\n".join([table, *(["", *head, shown(numbers), *said] if given else [])]))
+        return
+    value = {"asked": {"from": base, "to": target} | plain(given)} | answer.to_dict() | {"values": rows, "left_out": left}
+    parts = [str(answer), *(["", "at the target:", layout.aligned(numbers), *left] if given else [])]
     Report(as_json=as_json).say(value, lambda: "\n".join([*parts, *(["", layout.why(answer)] if why else [])]))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from limits.scaling.cell import Cell
-from limits.scaling.row import COLUMNS
+from limits.scaling.row import COLUMNS, lost
 
 if TYPE_CHECKING:
     from limits.scaling.scaling import Scaling
@@ -49,6 +49,17 @@ def values(scaling: "Scaling", given: Mapping[str, float]) -> list[list[str]]:
     return [["", *(HEADS[n] for n in names)], *rows]
 
 
+def left_out(scaling: "Scaling", given: Mapping[str, float]) -> list[str]:
+    """A sentence for every number of the base that is given, is not zero, and has no value at the target in some rows."""
+    found = []
+    for name in (n for n in given if given[n]):
+        without = [row for row in scaling if getattr(row, name) is None]
+        for optimizer in dict.fromkeys(row.optimizer for row in without):
+            roles = ", ".join(row.role for row in without if row.optimizer == optimizer)
+            found.append(f"{HEADS[name]} has no value for {roles}: {optimizer} has none that {lost(name)}")
+    return found
+
+
 def aligned(rows: list[list[str]]) -> str:
     """Columns of equal width."""
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
@@ -74,9 +85,13 @@ def text(scaling: "Scaling") -> str:
 
 def markdown(scaling: "Scaling") -> str:
     """A Markdown table with formulas, then the notes."""
-    head, *rows = table(scaling)
-    lines = [title(scaling), "", _bar(head), _bar(["---"] * len(head)), *(_bar(r) for r in rows)]
-    return "\n".join([*lines, "", *(f"- {note}" for note in scaling.notes)])
+    return "\n".join([title(scaling), "", bars(table(scaling)), "", *(f"- {note}" for note in scaling.notes)])
+
+
+def bars(rows: list[list[str]]) -> str:
+    """Head and rows in Markdown."""
+    head, *others = rows
+    return "\n".join([_bar(head), _bar(["---"] * len(head)), *(_bar(row) for row in others)])
 
 
 def _bar(entries: list[str]) -> str:
@@ -90,6 +105,12 @@ def latex(scaling: "Scaling") -> str:
     branch = " & ".join(["residual branch", f"${scaling.branch.latex()}$", *("" for _ in kept[1:])]) + r" \\"
     lines = [" & ".join([r.role, *(_formula(getattr(r, c)) for c in kept)]) + r" \\" for r in scaling]
     return "\n".join([rf"\begin{{tabular}}{{l{'l' * len(kept)}}}", head, branch, *lines, r"\end{tabular}"])
+
+
+def tabular(rows: list[list[str]]) -> str:
+    """Head and rows of plain entries in LaTeX."""
+    head, *others = (" & ".join(row) + r" \\" for row in rows)
+    return "\n".join([rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}", rf"{head} \hline", *others, r"\end{tabular}"])
 
 
 def _formula(cell: Cell | None) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from math import log
+from math import isfinite, log
 from typing import Any
 
 from limits.exponents import Affine, Order
@@ -73,9 +73,11 @@ class Row:
             raise ValueError(f"a row scales {', '.join(COLUMNS)} and init_variance, got {name!r}")
         found, cell = number(value, name), getattr(self, name)
         if cell is None and found:
-            said = "its decay is a part of the gradient it normalizes; take adamw" if name == "weight_decay" else "it has none"
-            raise ValueError(f"{self.optimizer} has no {name} that keeps its meaning at another size: {said}")
-        return found * (1.0 if cell is None else float(cell))
+            raise ValueError(f"{self.optimizer} has no {name} that {lost(name)}")
+        scaled = found * (1.0 if cell is None else float(cell))
+        if not isfinite(scaled):
+            raise ValueError(f"{name} = {value:g} of the base is too large for a number at the target: make it smaller")
+        return scaled
 
     def moved(self, width: Exact = 0, blocks: Exact = 0) -> "Row":
         r"""The same training written with a multiplier that is $c = m_N^{width} m_L^{blocks}$ times as large (abc symmetry).
@@ -132,6 +134,12 @@ class Row:
         """The cells by name, in terms of JSON."""
         cells = {**self.cells, "init_variance": self.init_variance, "gradient": self.gradient}
         return {"optimizer": self.optimizer} | {n: None if c is None else c.to_json() for n, c in cells.items()}
+
+
+def lost(name: str) -> str:
+    """Why an optimizer has no number of this name at another size."""
+    said = "its decay is a part of the gradient it normalizes; take adamw" if name == "weight_decay" else "it has none"
+    return f"keeps its meaning at another size: {said}"
 
 
 def _times(cell: Cell | None, factor: Cell, said: str) -> Cell | None:
