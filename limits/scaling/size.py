@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import InitVar, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from limits.validation import number, whole
 
 LAYERS = (
@@ -23,7 +25,7 @@ class Size:
     transformer layer (attention and MLP) is two of them; a number of layers is refused.
 
     Args:
-        width: $n$, the width of the residual stream.
+        width: $n$, the width of the residual stream; 256.0 is 256.
         blocks: $L$, residual blocks.
         batch: samples or tokens in a batch; in both sizes or in none.
         steps: updates of the run; in both sizes or in none.
@@ -45,7 +47,7 @@ class Size:
         if layers is not None:
             raise _ambiguous("layers", layers)
         for name in ("width", "blocks"):
-            object.__setattr__(self, name, whole(getattr(self, name), name, high=10**12))
+            object.__setattr__(self, name, whole(_integer(getattr(self, name)), name, high=10**12))
         for name in ("batch", "steps"):
             if (given := getattr(self, name)) is not None:
                 object.__setattr__(self, name, number(given, name, open_low=True))
@@ -81,6 +83,15 @@ class Size:
 
 SizeLike = Size | Mapping[str, Any] | str
 """What a size may be written as."""
+
+
+def _integer(value: Any) -> Any:
+    """A float that is a whole number, of Python or numpy, as an int; anything else as it is.
+
+    >>> _integer(4.0), _integer(np.float32(4)), _integer(4.5)
+    (4, 4, 4.5)
+    """
+    return int(value) if isinstance(value, float | np.floating) and float(value).is_integer() else value
 
 
 def _read(text: str) -> dict[str, Any]:
