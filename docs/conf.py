@@ -106,7 +106,8 @@ def produce(app):
 
 GALLERY = """# Gallery
 
-Every picture is drawn when this site is built, by the script below it, which first checks what the caption says.
+Every picture is drawn when this site is built, by the script below it, which first checks what the caption says;
+`python docs/picture.py docs/gallery/NAME.py out.png` draws one of them.
 """
 PICTURES = (
     "phase_diagram",

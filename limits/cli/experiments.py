@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from limits.cli.commands import Backend, Device, Dtype, Seed, Sizes, Tolerance, app, asks
+from limits.cli.commands import Backend, Device, Dtype, Particles, Seed, Sizes, Tolerance, app, asks
 from limits.cli.question import Question, numbers
 from limits.cli.report import Report, plain, swept, write_json, written
 
@@ -36,6 +36,7 @@ def transfer(
     width: Annotated[int | None, Option(help="n, neurons per layer; of finite networks.  [default: 128]")] = None,
     seeds: Annotated[int, Option(help="How many finite networks.")] = 8,
     seed: Seed = 0,
+    particles: Particles = None,
     probe_loss: Annotated[bool, Option("--probe-loss", help="The loss of probes instead of that of inputs.")] = False,
     limit: Annotated[bool, Option(help="Whether to add the limit to the rung wide.")] = True,
     tol: Tolerance = 1e-6,
@@ -51,14 +52,15 @@ def transfer(
 
         lr*(L) ~ L^s,   s near 0
 
-    With --rung wide, the loss of infinitely wide networks is exact, its optimum is known to many digits, and the limit is added
-    where there is one. With --rung finite, networks of --width are trained, and intervals are those over --seeds and the grid.
+    With --rung wide, the loss of infinitely wide linear networks is exact, its optimum is known to many digits, and the limit is
+    added where there is one; of others it is that of samples of --particles neurons. With --rung finite, networks of --width are trained, and intervals are those over --seeds and the grid.
+    Many steps, or rates at the edge of stability, have many minima, between which the best rate jumps.
     With several --multipliers too, maps over both are drawn; with a single rate in --lrs, the best multiplier is sought.
 
     Prints optima and drifts, and writes transfer.png and transfer.json to --out, or to the current folder. With --out every
     curve is kept in its folder runs as soon as it is there, and the same command goes on where it was stopped.
 
-        limits transfer --parametrization 1/2,1/2 --parametrization 1/2,0
+        limits transfer --steps 3 --lrs 0.1:2:9 --parametrization 1/2,1/2 --parametrization 1/2,0
         limits transfer --rung finite --width 128 --out sweep --workers 2
     """
     from limits.compare import transfer
@@ -66,7 +68,7 @@ def transfer(
     folder, problem = report.folder(), question.problem()
     finite = {"width": 128 if width is None and rung == "finite" else width, "seeds": seeds, "seed": seed}
     options: dict[str, Any] = finite | {"rung": rung, "loss": "probe" if probe_loss else "train", "limit": limit, "tol": tol}
-    options |= {"backend": backend, "device": device, "dtype": dtype, "workers": workers}
+    options |= {"backend": backend, "device": device, "dtype": dtype, "workers": workers, "particles": particles}
     options["blocks"] = () if rung == "deep" else numbers(blocks, "--blocks", int)
     options["lrs"] = _grid(lrs, "--lrs")
     options["multipliers"] = None if multipliers is None else _grid(multipliers, "--multipliers")
