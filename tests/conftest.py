@@ -14,6 +14,7 @@ from pathlib import Path
 from jaxtyping import install_import_hook
 from threadpoolctl import threadpool_limits
 
+collect_ignore = ["benchmarks/compare_mup.py"]  # runs in an environment of its own
 UNCHECKED = {"semiseparable", "deep.gaussian", "nonlinearity.closed", "nonlinearity.expansion", "nonlinearity.pair"}
 
 
