@@ -1,4 +1,7 @@
-"""Does this model scale? The example of the page on audits: `python docs/audit_example.py` prints it and draws audit_right.png and audit_wrong.png."""
+"""Does this model scale? The example of the page on audits.
+
+`python docs/audit_example.py` prints it and draws audit_right.png and audit_wrong.png.
+"""
 
 import sys
 from pathlib import Path

@@ -103,7 +103,7 @@ class Agreement:
 
     @property
     def false_alarm(self) -> float:
-        """Bonferroni's bound on the chance of a |z| as large as `worst` if networks and limit agree; normal errors."""
+        """Bonferroni's bound on the chance of a deviation as large as `worst` if networks and limit agree; normal errors."""
         if self.worst == 0:
             return 1.0
         return min(1.0, self.comparisons * float(special.erfc(self.worst / np.sqrt(2))))

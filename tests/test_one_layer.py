@@ -19,7 +19,16 @@ import limits.deep.one_layer
 from limits import NoLimitError, Record, ToleranceWarning, Trajectory, recurse, solve
 from limits.agreement import agree
 from limits.deep.nonlinear_flow import FlowStates
-from limits.deep.one_layer import COINCIDE, GivenNeurons, ManyApartError, NeuronFunctions, dimensions, mean_curvature, one_layer_level, resolved
+from limits.deep.one_layer import (
+    COINCIDE,
+    GivenNeurons,
+    ManyApartError,
+    NeuronFunctions,
+    dimensions,
+    mean_curvature,
+    one_layer_level,
+    resolved,
+)
 from limits.deep.refine import Level
 from limits.deep.sampling import CLOUDS, lattice, nested
 from limits.nonlinearity import nonlinearity
