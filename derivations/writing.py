@@ -97,10 +97,8 @@ class Page(Writer):
         for claim, count in zip(claims, counts, strict=True):
             self.place, self.equations = claim.id, 0
             lines += ["", f"({claim.id})=", f"## {claim.id}", *self.prose(f"**{claim.statement}**")]
-            lines += [
-                "",
-                f"*{_status(claim).capitalize()}. {count} steps repeated by machine.*" if count else f"*{_status(claim)}.*",
-            ]
+            status = linked(_status(claim))
+            lines += ["", f"*{status[0].upper()}{status[1:]}. {count} steps repeated by machine.*"]
             lines += [line for step in claim.steps for line in step.lines(self)]
         return "\n".join(lines) + "\n"
 

@@ -37,6 +37,7 @@ myst_heading_anchors = 3
 numfig = True
 math_numfig = True
 nb_execution_mode = "auto"  # pages with a kernel are executed at every build
+nb_render_markdown_format = "myst"  # tables and mathematics in what cells show
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 

@@ -152,7 +152,7 @@ def _clipped(polygon: list[Corner], form: Affine) -> Iterator[Corner]:
 
 PLANE: Box = ((Fraction(0), Fraction(3, 2)), (Fraction(-1, 2), Fraction(1)))
 """What a small picture shows."""
-INKS = (0.05, 0.15, 0.3, 0.5, 0.75, 1.0)
+INKS = (0.05, 0.12, 0.2, 0.5, 0.75, 1.0)
 """How dark the regions are, in their order: the last ones are lines and a point."""
 
 
@@ -172,6 +172,14 @@ def picture(diagram: PhaseDiagram, size: int = 300) -> str:
         return f'<polygon points="{points}" {style}><title>{name}</title></polygon>'
 
     label = f"phase diagram, {diagram.block_depth} layers in a block: alpha to the right, gamma up"
+    ends = [f"α from {west} to {east} →, γ from {south} to {north} ↑"]
+    rows = [(size + 18 + 18 * i, *each) for i, each in enumerate(zip(diagram.regions, INKS, strict=True))]
+    keys = [f'<rect x="0" y="{y - 10}" width="14" height="12" fill="currentColor" opacity="{ink}"/>' for y, _, ink in rows]
+    places = [(rows[-1][0] + 18, 0), *((y, 20) for y, _, _ in rows)]
+    texts = [
+        f'<text x="{x}" y="{y}" font-size="12" fill="currentColor">{text}</text>'
+        for (y, x), text in zip(places, ends + [name for name, _ in diagram.regions], strict=True)
+    ]
+    frame = f'role="img" aria-label="{label}" width="{size}" height="{rows[-1][0] + 24}" font-family="sans-serif"'
     shapes = [shape(name, p, ink) for (name, pieces), ink in zip(diagram.regions, INKS, strict=True) for p in pieces]
-    frame = f'role="img" aria-label="{label}" width="{size}" height="{size}"'
-    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {frame}>', *shapes, "</svg>"])
+    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {frame}>', *shapes, *keys, *texts, "</svg>"])
