@@ -99,6 +99,7 @@ def picture(script):
 def produce(app):
     """Write what the site shows: chapters and pictures, two at a time."""
     gallery = HERE / "gallery"
+    python(HERE / "imports.py", HERE / "imports.svg")
     with ThreadPoolExecutor(2) as two:
         parts = two.map(picture, [gallery / f"{name}.py" for name in PICTURES])
         list(two.map(chapter, sorted((HERE.parent / "derivations").glob("d[0-9]*.py"))))
