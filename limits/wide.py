@@ -17,9 +17,9 @@ from limits.directions import trained_directions
 from limits.kernels import sample_kernels
 from limits.linear import LinearStates
 from limits.memory import require
-from limits.optimizers import INSTEAD, SGD, refuse_others
+from limits.optimizers import SGD
 from limits.particles import open_for_kets, sample
-from limits.problem import Problem, refuse_layer_norm
+from limits.problem import Problem
 from limits.record import Record
 from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, footprint, symmetric
 from limits.training import checked_kernels, evolve
@@ -39,24 +39,6 @@ def closed(problem: Problem) -> bool:
     model, optimizer = problem.model, problem.optimizer
     plain = isinstance(optimizer, SGD) and not optimizer.weight_decay
     return plain and not model.layer_norm and model.block_depth == 1 and model.phi.linear
-
-
-def refuse_blocks(problem: Problem, what: str) -> None:
-    """Refuse what has no recursion, where numbers without a statistical error are wanted.
-
-    Raises:
-        ValueError: with what to do instead.
-    """
-    refuse_others(problem.optimizer, what)
-    refuse_layer_norm(problem.model, what)
-    if problem.model.block_depth > 1:
-        raise ValueError(f"{what} treats blocks of one layer, got block_depth={problem.model.block_depth}: {INSTEAD}")
-    if not problem.model.phi.linear:
-        raise ValueError(
-            f"{what} treats linear blocks, got nonlinearity={problem.model.phi.name!r}: once trained, a nonlinear block of "
-            "finitely many is not Gaussian; ask recurse for infinite width by samples of neurons, solve for infinitely many "
-            "blocks, or simulate for networks of finite width"
-        )
 
 
 def recurse(

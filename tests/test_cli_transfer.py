@@ -113,7 +113,7 @@ def test_ctrl_c_keeps_what_was_finished_and_the_same_command_goes_on(tmp_path):
         (("--blocks", "8;16"), "--blocks must be whole numbers with commas between them"),
         (("--rung", "shallow"), "rung must be one of finite, wide, deep, got 'shallow'"),
         (("--width", "8"), "the rung wide has infinite width: leave width out"),
-        (("--nonlinearity", "relu"), 'the rung "wide" treats linear blocks'),
+        (("--nonlinearity", "relu", "--particles", "8"), "particles must be at least"),
         (("--probe-loss",), "the loss of probes needs probes with targets"),
         (("--workers", "0"), "workers must be"),
     ],

@@ -13,7 +13,7 @@ from conftest import XI, XI3, Y2, Y
 from test_finite import ALL_KINDS, POSITIONS, assert_close, assert_same
 
 import limits
-from limits import DivergedError, Record, Trajectory, ladder, library, simulate, solve
+from limits import DivergedError, Record, Trajectory, library, simulate, solve
 from limits.finite import dense, engines, ensemble, rules
 from limits.lazy import nngp
 from limits.library import open_library
@@ -473,16 +473,12 @@ def test_limits_refuse_what_only_networks_do(name):
     problem = Problem(
         **{"model": ResNet(), "parametrization": DEPTH_MUP, "optimizer": SGD(0.1, 2), "inputs": XI, "targets": Y} | change
     )
-    with pytest.raises(ValueError, match=f"the comparison with recurse {sentence}"):
-        ladder(problem)
     with pytest.raises(ValueError, match=f"solve {sentence}"):
         solve(problem)
 
 
 def test_limits_of_two_layers_say_what_to_do_instead():
     mlp = Problem(ResNet("tanh", 2, form="mlp"), DEPTH_MUP, SGD(0.1, 2), XI, Y)
-    with pytest.raises(ValueError, match=r"blocks of one layer, got block_depth=2: .* or simulate for networks of finite width"):
-        ladder(mlp)
     with pytest.raises(ValueError, match=r"got form 'mlp' at alpha = 1/2.*or use recurse or simulate"):
         solve(mlp)
     with pytest.raises(ValueError, match=r"the lazy limit treats blocks without LayerNorm, got layer_norm=True: ask recurse"):

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 from scipy.stats import t as student
 from test_finite import ALL_KINDS, EXTRA, POSITIONS, assert_close, assert_same, assert_some_diverged, run
 
-from limits import DivergedError, Nonlinearity, Record, Trajectory, UncentredWarning, estimate, ladder, library
+from limits import DivergedError, Nonlinearity, Record, Trajectory, UncentredWarning, estimate, library
 from limits.finite import DivergenceWarning, blocks, engines, ensemble, network, nonlinear, simulate
 from limits.nonlinearity import nonlinearity
 from limits.optimizers import SGD
@@ -388,19 +388,7 @@ def test_injected_fault_is_caught(name, monkeypatch):
         compared(problem, naive.trained_by_hand)
 
 
-# What other rungs say, and files.
-
-
-def test_other_rungs_refuse_nonlinear_blocks():
-    problem = Problem(ResNet("relu"), DEPTH_MUP, SGD(0.5, steps=2), XI, Y)
-    treated = r"the comparison with recurse treats linear blocks, got nonlinearity='relu': .* ask recurse .* or simulate"
-    with pytest.raises(ValueError, match=treated):
-        ladder(problem)
-
-
-def test_the_comparison_refuses_blocks_of_two_layers():
-    with pytest.raises(ValueError, match="blocks of one layer, got block_depth=2"):
-        ladder(Problem(ResNet(block_depth=2), DEPTH_MUP, SGD(0.5, steps=2), XI, Y))
+# Files.
 
 
 @pytest.mark.parametrize("phi", ["relu", 0.5 * nonlinearity("relu") - nonlinearity("tanh")])

@@ -478,8 +478,12 @@ def test_names():
         ({"parametrizations": []}, "parametrizations must be one or several, each of them once"),
         ({"parametrizations": [DEPTH_MUP, DEPTH_MUP]}, "each of them once"),
         ({"parametrizations": [Parametrization(1, (0, 0))]}, "gamma has 2 exponents"),
-        ({"problem": noisy(model=ResNet("relu"))}, 'the rung "wide" treats linear blocks'),
-        ({"problem": noisy(optimizer=Adam(0.1, 2))}, 'the rung "wide" treats SGD, got Adam'),
+        ({"problem": noisy(optimizer=Adam(0.1, 2)), "rung": "deep", "blocks": ()}, 'the rung "deep" treats SGD, got Adam'),
+        ({"particles": 4}, "particles must be at least"),
+        (
+            {"particles": 512, "rung": "deep", "blocks": ()},
+            "particles are neurons of a sample of infinite width, got particles=512",
+        ),
         (
             {
                 "problem": noisy(model=ResNet("tanh", form="pre"), parametrization=Parametrization("3/4", "1/4")),

@@ -183,6 +183,7 @@ def compare(
     finite_blocks: Annotated[int, Option(help="Blocks of the finite networks.")] = 16,
     seeds: Seeds = 64,
     seed: Seed = 0,
+    particles: Particles = None,
     tol: Tolerance = None,
     backend: Backend = "numpy",
     device: Device = None,
@@ -202,7 +203,7 @@ def compare(
     from limits.compare import ladder
 
     lists = {"widths": numbers(widths, "--widths", int), "blocks": numbers(blocks, "--blocks", int)}
-    sizes = {"finite_blocks": finite_blocks, "seeds": seeds, "seed": seed, "tol": tol}
+    sizes = {"finite_blocks": finite_blocks, "seeds": seeds, "seed": seed, "tol": tol, "particles": particles}
     where = {"backend": backend, "device": device, "dtype": dtype}
     folder, problem = report.folder() or Path(), question.problem()
     answer, stopped = finished("compare", lambda progress: ladder(problem, **lists, **sizes, **where, progress=progress))

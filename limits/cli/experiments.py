@@ -53,7 +53,8 @@ def transfer(
         lr*(L) ~ L^s,   s near 0
 
     With --rung wide, the loss of infinitely wide linear networks is exact, its optimum is known to many digits, and the limit is
-    added where there is one; of others it is that of samples of --particles neurons. With --rung finite, networks of --width are trained, and intervals are those over --seeds and the grid.
+    added where there is one; of others it is that of samples of --particles neurons. With --rung finite, networks of --width are
+    trained. Intervals are those over --seeds or samples, and the grid.
     Many steps, or rates at the edge of stability, have many minima, between which the best rate jumps.
     With several --multipliers too, maps over both are drawn; with a single rate in --lrs, the best multiplier is sought.
 

@@ -10,6 +10,7 @@ import numpy as np
 from limits.compare.optimum import ROUND_OFF, finer, flat, locate, refine
 from limits.deep import ToleranceWarning, UnresolvedError, solve
 from limits.finite import grid
+from limits.particles import REPLICAS, sample
 from limits.problem import Problem
 from limits.record import Record
 from limits.training import DivergedError
@@ -93,6 +94,41 @@ def exact_landscape(
         best = refine(lambda place: loss_at(place, max(FINEST, tol**2), False), x, heights)
     optimum = {name: getattr(best, name) for name in ("where", "at", "error", "loss")}
     return curve | optimum | {"rivals": np.array(best.rivals), "fine": np.stack([x, heights])}
+
+
+def sampled_landscape(
+    problem: Problem, *, blocks: int, lrs: np.ndarray, multipliers: np.ndarray, particles: int | None, seed: int, **where: Any
+) -> dict[str, np.ndarray]:
+    """Infinite width by samples of neurons, the same random numbers at every multiplier and learning rate.
+
+    A sample's loss is larger than that of infinite width by half the variance of its outputs, O(1/N).
+
+    Args:
+        problem: what to train.
+        blocks: L.
+        lrs, multipliers: shapes (R,) and (A,).
+        particles: N, neurons of a sample, or its default.
+        seed: of the first of them.
+        where: backend and device, as of `recurse`.
+
+    Returns:
+        "losses" (A, R, samples) and "initial" (A, samples), and the same of the probes where there are any with targets; inf
+        where a sample diverges.
+    """
+    kinds = {"": "train"} | ({"probe_": "probe"} if problem.probe_targets is not None else {})
+    shape = (len(multipliers), len(lrs), REPLICAS)
+    losses = {prefix: np.full(shape, np.inf) for prefix in kinds}
+    each: dict[str, Any] = {"blocks": blocks, "particles": particles, "replicas": 1, "record": Record(kinds=()), **where}
+    for place in np.ndindex(shape):
+        one = posed(problem, float(lrs[place[1]]), float(multipliers[place[0]]))
+        try:
+            run = sample(one, seed=seed + place[2], **each)
+        except DivergedError:
+            continue
+        for prefix, measure in kinds.items():
+            losses[prefix][place] = _loss(run, measure)[0]
+    initial = {prefix: np.full((len(multipliers), REPLICAS), _untrained(problem, measure)) for prefix, measure in kinds.items()}
+    return {f"{prefix}losses": v for prefix, v in losses.items()} | {f"{prefix}initial": v for prefix, v in initial.items()}
 
 
 def _row(loss_at: Callable[[float], float], lrs: np.ndarray) -> list[float]:

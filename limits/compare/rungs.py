@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 
 from limits.compare.rates import PowerLaw, extrapolate, fit_power_law
-from limits.deep import NoLimitError, UnresolvedError, sampled, solve
+from limits.deep import NoLimitError, UnknownLimitError, UnresolvedError, sampled, solve
 from limits.finite import simulate
-from limits.parametrization import Parametrization
+from limits.particles import neurons_of
 from limits.problem import Problem
 from limits.record import Record
 from limits.training import DivergedError
 from limits.trajectory import Interrupted, Trajectory
 from limits.validation import expect, reporting, whole
-from limits.wide import recurse, refuse_blocks
+from limits.wide import closed, recurse
 
 Progress = Callable[[int, int], None]
+STANDS_OUT = 2.0
+"""Times its Monte-Carlo error that a distance must be for a rate to be fitted to it."""
 ASYMPTOTIC = 0.2
 """Distance of the last measured slope from -1 at which more blocks are advised."""
 
@@ -33,7 +35,7 @@ class Ladder:
         wide: infinite width, by number of blocks.
         finite: real networks of `finite_blocks` blocks, by width.
         finite_blocks: L of the real networks.
-        no_limit: why the exponents have no limit, or None.
+        no_limit: why the exponents have no limit, or why it is not known, or None.
         failed: sentences of the runs that diverged or could not be resolved, by name such as "wide, L = 256".
         partial: whether the comparison was interrupted.
     """
@@ -48,16 +50,41 @@ class Ladder:
     partial: bool = False
 
     def depth_errors(self) -> dict[int, float]:
-        """Root mean square over steps, samples and outputs of wide minus deep, by number of blocks."""
+        """Root mean square over steps, samples and outputs of wide minus deep, by number of blocks.
+
+        Where they are means over samples of neurons, less what their Monte-Carlo errors add to it; 0 if those explain it all.
+        """
         if self.deep is None:
             return {}
-        return {L: _rms(run.outputs - self.deep.outputs) for L, run in sorted(self.wide.items())}
+        noise = self.depth_noise()
+        return {L: _beyond(_rms(run.outputs - self.deep.outputs), noise[L]) for L, run in sorted(self.wide.items())}
+
+    def depth_noise(self) -> dict[int, float]:
+        """Root mean square Monte-Carlo error of wide minus deep, by number of blocks: 0 where both are exact.
+
+        Errors of the entries of one sample of neurons go together, so that this is a bound on that of `depth_errors` too.
+        """
+        if self.deep is None:
+            return {}
+        deep = _rms(self.deep.error) if sampled(self.problem) else 0.0
+        return {L: float(np.hypot(_rms(run.error), deep)) for L, run in sorted(self.wide.items())}
+
+    def within_noise(self) -> list[int]:
+        """Numbers of blocks whose distance from infinite depth does not stand out of its Monte-Carlo error."""
+        errors, noise = self.depth_errors(), self.depth_noise()
+        return [L for L, error in errors.items() if noise[L] > 0 and error <= STANDS_OUT * noise[L]]
 
     def depth_law(self) -> PowerLaw | None:
-        """Rate of the approach to infinite depth: the fit over the largest half of the sizes (at least three)."""
-        errors = self.depth_errors()
-        kept = sorted(errors)[-max(3, (len(errors) + 1) // 2) :]
-        return fit_power_law(kept, [errors[L] for L in kept]) if len(kept) > 1 and min(errors.values()) > 0 else None
+        """Rate of the approach to infinite depth: the fit over the largest half of the sizes (at least three).
+
+        Of means over samples of neurons, only sizes that stand out of their Monte-Carlo error, which weighs them.
+        """
+        errors, noise, hidden = self.depth_errors(), self.depth_noise(), self.within_noise()
+        there = [L for L in errors if L not in hidden]
+        kept = there[-max(3, (len(there) + 1) // 2) :]
+        if len(kept) < 2 or min(errors[L] for L in there) == 0:
+            return None
+        return fit_power_law(kept, [errors[L] for L in kept], [noise[L] for L in kept])
 
     def width_errors(self) -> dict[int, tuple[float, float]]:
         """Root mean square over seeds too of finite minus wide, with its standard error, by width."""
@@ -76,11 +103,14 @@ class Ladder:
     @property
     def depth_order(self) -> float | None:
         """The expected exponent of `depth_law`: -1 where errors go in powers of 1/L, else None."""
-        return -1.0 if _in_powers_of_depth(self.problem.parametrization) else None
+        return -1.0 if _in_powers_of_depth(self.problem) else None
 
     def extrapolation_error(self) -> float | None:
-        """Largest distance of the limit from the Richardson extrapolation of the wide rungs; where errors go in powers of 1/L."""
-        if self.deep is None or len(self.wide) < 2 or self.depth_order is None:
+        """Largest distance of the limit from the Richardson extrapolation of the wide rungs; where errors go in powers of 1/L.
+
+        None where they are means over samples of neurons, whose errors an extrapolation multiplies.
+        """
+        if self.deep is None or len(self.wide) < 2 or self.depth_order is None or any(self.depth_noise().values()):
             return None
         sizes = sorted(self.wide)
         return float(np.abs(extrapolate(sizes, [self.wide[L].outputs for L in sizes]) - self.deep.outputs).max())
@@ -88,16 +118,17 @@ class Ladder:
     def table(self) -> str:
         """Sizes, errors, rates and final losses, as text."""
         rows = [("rung", "blocks", "width", "error", "against", "final loss", "seconds")]
-        width_errors, depth_errors = self.width_errors(), self.depth_errors()
+        width_errors, depth_errors, noise = self.width_errors(), self.depth_errors(), self.depth_noise()
         for n, run in sorted(self.finite.items()):
             error, spread = width_errors.get(n, (None, 0.0))
             text = "" if error is None else f"{error:.2e}" + (f" ± {spread:.0e}" if spread else "")
             rows.append(("finite", str(self.finite_blocks), str(n), text, "wide" if text else "", *_end(run)))
         for L, run in sorted(self.wide.items()):
-            error = f"{depth_errors[L]:.2e}" if L in depth_errors else ""
+            error = f"{depth_errors[L]:.2e}" + (f" ± {noise[L]:.0e}" if noise[L] else "") if L in depth_errors else ""
             rows.append(("wide", str(L), "∞", error, "deep" if error else "", *_end(run)))
         if self.deep is not None:
-            rows.append(("deep", "∞", "∞", f"{_worst(self.deep):.0e}", "numerical", *_end(self.deep)))
+            how = "Monte Carlo" if sampled(self.problem) else "numerical"
+            rows.append(("deep", "∞", "∞", f"{_worst(self.deep):.0e}", how, *_end(self.deep)))
         widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([*lines, "", *self._rates()])
@@ -108,13 +139,18 @@ class Ladder:
             interval = (f" ± {law.exponent_error:.3f}", " (95 %, over seeds)") if np.all(law.spread > 0) else ("", "")
             lines.append(f"finite -> wide: error ~ n^({law.exponent:.3f}{interval[0]}){interval[1]}; expected n^(-1/2)")
         if law := self.depth_law():
-            local, powers = law.local_exponents(), _in_powers_of_depth(self.problem.parametrization)
-            by_doubling = ", ".join(f"{e:.3f}" for e in local)
+            local, powers = law.local_exponents(), self.depth_order is not None
+            by_doubling, exact = ", ".join(f"{e:.3f}" for e in local), not np.any(law.spread)
+            interval = "" if exact else f" ± {law.exponent_error:.3f}"
             lines.append(
-                f"wide -> deep:   error ~ L^({law.exponent:.3f}), by doubling {by_doubling}{'; expected L^(-1)' * powers}"
+                f"wide -> deep:   error ~ L^({law.exponent:.3f}{interval}), by doubling {by_doubling}"
+                f"{'; expected L^(-1)' * powers}"
             )
-            if powers and abs(local[-1] + 1) > ASYMPTOTIC:
+            if exact and powers and abs(local[-1] + 1) > ASYMPTOTIC:
                 lines.append(f"                L = {law.sizes[-1]:.0f} is not yet deep enough for that rate: take more blocks")
+        if hidden := self.within_noise():
+            sizes = ", ".join(map(str, hidden))
+            lines.append(f"                L = {sizes}: within the Monte-Carlo error, in no rate; take more particles")
         if (far := self.extrapolation_error()) is not None:
             lines.append(f"wide extrapolated to L = ∞ (Richardson) differs from deep by {far:.1e}")
         if self.no_limit:
@@ -134,6 +170,8 @@ class Ladder:
             "width_errors": {str(n): {"error": e, "standard_error": s or None} for n, (e, s) in self.width_errors().items()},
             "width_law": _law_json(self.width_law()),
             "depth_errors": {str(L): e for L, e in self.depth_errors().items()},
+            "depth_noise": {str(L): e or None for L, e in self.depth_noise().items()},
+            "within_noise": self.within_noise(),
             "depth_law": _law_json(self.depth_law()),
             "extrapolation_error": self.extrapolation_error(),
             "deep": None if self.deep is None else _run_json(self.deep),
@@ -150,6 +188,7 @@ def ladder(
     finite_blocks: int = 16,
     seeds: int = 64,
     seed: int = 0,
+    particles: int | None = None,
     tol: float | None = None,
     record: Record | None = None,
     backend: str = "numpy",
@@ -163,14 +202,17 @@ def ladder(
     A run that diverges leaves the others standing: its sentence is in `Ladder.failed`.
 
     Finite networks of every width and `finite_blocks` blocks are compared with infinite width at the same number of
-    blocks (error O(n^(-1/2)) per seed); infinite width at every number of blocks with infinite depth (error O(1/L)).
+    blocks (error O(n^(-1/2)) per seed); infinite width at every number of blocks with infinite depth (error O(1/L)). What has
+    no closed recursion is computed on samples of neurons: their Monte-Carlo errors are subtracted from the distances, and
+    distances that do not stand out of them enter no rate.
 
     Args:
         problem: what to train.
         widths: of the real networks.
         blocks: numbers of blocks at infinite width.
         finite_blocks: blocks of the real networks; computed at infinite width too.
-        seeds, seed, backend, device, dtype: as in `simulate`.
+        seeds, seed, backend, device, dtype: as in `simulate`; `seed` also of samples of neurons.
+        particles: as in `recurse`, whose answers are exact for linear blocks of one layer under SGD unless it is given.
         tol: of the limit; 1e-10 by default, or where it is a mean over samples of neurons the default of `solve`.
         record: kernels to keep on every rung; by default the feature kernel of a few samples at 33 depths for the limit only.
         executor: any `concurrent.futures.Executor` (a process pool, dask's `Client.get_executor()`): the runs are
@@ -180,7 +222,7 @@ def ladder(
     Raises:
         Interrupted: on Ctrl-C, with a partial `Ladder` of the finished runs; a plain KeyboardInterrupt if there are none.
         DivergedError: no run at all stayed in the range of numbers.
-        ValueError: sizes that are no whole numbers, or nonlinear blocks, which `recurse` does not treat.
+        ValueError: sizes that are no whole numbers, or fewer particles than `recurse` needs.
 
     >>> from limits import DEPTH_MUP, ResNet, SGD
     >>> one = Problem(ResNet(), DEPTH_MUP, SGD(0.5, steps=2), [[1.0]], [[1.0]])
@@ -190,13 +232,16 @@ def ladder(
     >>> sorted(answer.finite), sorted(answer.wide)
     ([32, 64], [4, 64, 128, 256])
     """
-    refuse_blocks(problem, "the comparison with recurse")
     sizes = sorted({*_sizes(blocks, "blocks"), whole(finite_blocks, "finite_blocks")})
     none = Record(kinds=())
     finite = {"blocks": finite_blocks, "seeds": seeds, "seed": seed, "backend": backend, "device": device, "dtype": dtype}
     tol = 1e-10 if tol is None and not sampled(problem) else tol
     runs: dict[tuple[str, int], dict[str, Any]] = {("deep", 0): {"tol": tol, "record": record or _profile(problem)}}
-    runs |= {("wide", L): {"blocks": L, "record": record or none} for L in sizes}
+    wide: dict[str, Any] = {"particles": particles, "seed": seed, "record": record or none}
+    if particles is not None or not closed(problem):
+        neurons_of(problem, particles)  # refuses too few before anything runs
+        wide |= {"backend": backend, "device": device}
+    runs |= {("wide", L): {"blocks": L, **wide} for L in sizes}
     for n in _sizes(widths, "widths"):
         runs["finite", n] = {"width": n, "record": record or none, **finite}
     done: dict[tuple[str, int], Trajectory | Unanswered] = {}
@@ -238,8 +283,8 @@ class Unanswered:
 
     @property
     def no_limit(self) -> bool:
-        """Whether the exponents have no limit, rather than the run failing."""
-        return issubclass(self.kind, NoLimitError)
+        """Whether there is no limit, or none that is known, rather than the run failing."""
+        return issubclass(self.kind, NoLimitError | UnknownLimitError)
 
 
 def _profile(problem: Problem) -> Record:
@@ -250,10 +295,10 @@ def _profile(problem: Problem) -> Record:
 
 
 def _answer(problem: Problem, rung: str, options: Mapping[str, Any]) -> Trajectory | Unanswered:
-    """One run; a limit that does not exist is an answer too, and so is divergence."""
+    """One run; a limit that does not exist is an answer too, and so are divergence and too little memory."""
     try:
         return {"deep": solve, "wide": recurse, "finite": simulate}[rung](problem, **options)
-    except (NoLimitError, DivergedError, UnresolvedError) as why:
+    except (NoLimitError, UnknownLimitError, DivergedError, UnresolvedError, MemoryError) as why:
         return Unanswered(type(why), str(why))
 
 
@@ -280,6 +325,11 @@ def _sizes(values: object, name: str) -> list[int]:
     return sorted({whole(value, name.removesuffix("s") if name == "widths" else name) for value in values})
 
 
+def _beyond(error: float, noise: float) -> float:
+    """What is left of a root mean square without that of the noise in it."""
+    return max(0.0, error**2 - noise**2) ** 0.5 if noise else error
+
+
 def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
@@ -298,16 +348,20 @@ def _seed_error(run: Trajectory, target: Trajectory) -> tuple[float, float]:
     if run.samples is None:
         return _rms(run.outputs - target.outputs), 0.0
     kept = run.samples[run.diverged < 0]
-    squares = np.mean((kept - target.outputs) ** 2, axis=(1, 2, 3))
-    error = np.sqrt(squares.mean())
+    squares, noise = np.mean((kept - target.outputs) ** 2, axis=(1, 2, 3)), _rms(target.error)
+    error = _beyond(float(np.sqrt(squares.mean())), noise)
     spread = squares.std(ddof=1) / np.sqrt(len(squares)) if len(squares) > 1 else 0.0
-    return float(error), float(spread / (2 * error)) if error else 0.0
+    return error, float(np.hypot(spread / (2 * error), noise)) if error else 0.0
 
 
-def _in_powers_of_depth(parametrization: Parametrization) -> bool:
-    """Whether finite-depth corrections are powers of 1/L: at alpha = 1/2 and alpha = 1 on the line alpha + gamma = 1."""
-    alpha, gamma, beta = parametrization.single()
-    return beta == 0 and alpha + gamma == 1 and alpha in (0.5, 1)
+def _in_powers_of_depth(problem: Problem) -> bool:
+    """Whether finite-depth corrections are powers of 1/L: at alpha = 1/2 and alpha = 1 on the line alpha + gamma = 1.
+
+    Kinked nonlinearities have logarithms beside them at alpha = 1/2.
+    """
+    alpha, gammas, betas = problem.parametrization.layers(problem.model.block_depth)
+    on_line = not any(betas) and alpha + min(gammas) == 1 and all((alpha + gamma).denominator == 1 for gamma in gammas)
+    return on_line and (alpha == 1 or (alpha == 0.5 and not problem.model.phi.kinks))
 
 
 def _law_json(law: PowerLaw | None) -> dict[str, float | None] | None:

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from limits.compare.curves import Curve, Transfer
-from limits.compare.landscape import exact_landscape, finite_landscape
+from limits.compare.landscape import exact_landscape, finite_landscape, sampled_landscape
 from limits.compare.optimum import Optimum, locate, resampling
 from limits.deep import sampled
 from limits.deep.solve import TIGHTEST
 from limits.optimizers import refuse_others
 from limits.parametrization import COMPLETEP, DEPTH_MUP, Parametrization
+from limits.particles import REPLICAS, neurons_of
 from limits.problem import Problem
 from limits.sweeps import Job, run
 from limits.trajectory import Interrupted
 from limits.validation import Progress, expect, flag, number, whole
-from limits.wide import refuse_blocks
+from limits.wide import closed
 
 RUNGS = ("finite", "wide", "deep")
 KNOWN = {DEPTH_MUP: "Depth-µP", COMPLETEP: "CompleteP", Parametrization(0, 0): "standard"}
@@ -43,6 +44,7 @@ def transfer(
     block_width: int | None = None,
     seeds: int = 1,
     seed: int = 0,
+    particles: int | None = None,
     multipliers: Sequence[float] | np.ndarray | None = None,
     loss: str = "train",
     limit: bool = True,
@@ -59,7 +61,8 @@ def transfer(
 
     A parametrization transfers if the optimum $\eta^*(L)$ settles as $L$ grows. Of real networks it is located by a parabola
     through the lowest point and its neighbours in $\log\eta$, with an error bar from a bootstrap over the seeds and the distance
-    to other interpolations; at infinite width there is no noise, and it is sought to many digits. A network that diverges has an
+    to other interpolations; where infinite width is exact there is no noise, and it is sought to many digits; elsewhere it is
+    located as of networks, of which eight samples of neurons take the place. A network that diverges has an
     infinite loss, and is part of the curve; a curve that is flat has no optimum. At infinite width and $\alpha = \gamma = 1/2$
     the curves tend to that of the limit at rate $1/L$; $\gamma$ enters only through $\eta L^{-\gamma}$, so that with SGD (1/2, 0)
     has the same, shifted by $L^{-1/2}$.
@@ -69,12 +72,15 @@ def transfer(
         blocks: numbers of blocks L; the rung "deep" has none.
         lrs: learning rates, of a schedule the largest, at least three; or a single one, with several multipliers.
         parametrizations: a list, or names to call them by; that of the problem by default.
-        rung: "finite" (any networks), "wide" (infinite width: linear blocks of one layer, SGD) or "deep" (the limit).
+        rung: "finite" (any networks), "wide" (infinite width: exact for linear blocks of one layer and SGD, by samples of
+            neurons for all others) or "deep" (the limit).
         width, block_width: of real networks.
         seeds, seed: how many of them, and where they begin; the same weights are trained at every learning rate and multiplier.
+            Samples of neurons begin at `seed` too.
+        particles: as in `recurse`; for the rung "wide".
         multipliers: block multipliers a; that of the problem by default.
         loss: "train", of all inputs, or "probe".
-        limit: whether to add the limit to the rung "wide", as an infinite number of blocks, where there is one.
+        limit: whether to add the limit to the rung "wide", as an infinite number of blocks, where there is one that is exact.
         tol: of the limit.
         backend, device, dtype: as in `simulate`.
         folder: keeps every finished curve; a sweep that was stopped goes on from there.
@@ -101,32 +107,63 @@ def transfer(
     scales = [problem.model.multiplier] if multipliers is None else multipliers
     grid = {"lrs": _grid(lrs, "lrs"), "multipliers": _grid(scales, "multipliers")}
     _refuse(problem, rung, loss, grid)
-    by_samples = [each for each in named.values() if sampled(replace(problem, parametrization=each))]
-    if rung == "deep" and by_samples:
-        raise ValueError(
-            f"the limit of {problem.model.phi.name} blocks at {called(by_samples[0])} is a mean over samples of neurons, too "
-            "noisy for an optimum: use rung='finite'"
-        )
-    networks = {"width": width, "block_width": block_width, "seeds": seeds, "seed": seed}
-    options: dict[str, Any] = networks | {"backend": backend, "device": device, "dtype": dtype}
-    if rung != "finite":
-        options = {"measure": loss, "tol": _tolerance(tol)}
-    asked = [(name, L) for name in named for L in _sizes(rung, blocks, width, limit)]
-    arguments = [grid | options | _posed(problem, named[name], L) for name, L in asked]
-    jobs = [Job(finite_landscape if rung == "finite" else exact_landscape, each) for each in arguments]
+    noisy = {name: _noisy(problem, each) for name, each in named.items() if sampled(replace(problem, parametrization=each))}
+    if rung == "deep" and noisy:
+        raise ValueError(f"{next(iter(noisy.values()))}: use rung='finite' or rung='wide'")
+    networks, where = (
+        {"width": width, "block_width": block_width, "seeds": seeds, "seed": seed},
+        {"backend": backend, "device": device},
+    )
+    samples = {"particles": _particles(particles, rung), "seed": whole(seed, "seed", low=0)}
+    by_samples = rung == "wide" and (particles is not None or not closed(problem))
+    if by_samples:
+        neurons_of(problem, particles)  # refuses too few before anything runs
+    of_networks, exact = networks | where | {"dtype": dtype}, {"measure": loss, "tol": _tolerance(tol)}
+    asked = [(name, L) for name in named for L in _sizes(rung, blocks, width, limit) if not (isinf(L) and name in noisy)]
+    jobs = []
+    for name, L in asked:
+        kind: tuple[Any, dict[str, Any]] = (exact_landscape, exact)
+        if rung == "finite":
+            kind = finite_landscape, of_networks
+        elif by_samples and not isinf(L):
+            kind = sampled_landscape, samples | where
+        jobs.append(Job(kind[0], grid | kind[1] | _posed(problem, named[name], L)))
     try:
         results = run(jobs, folder=folder, executor=executor, workers=workers, progress=progress)
     except Interrupted as stop:  # its partial answer is that of one run among many
         raise KeyboardInterrupt from stop
     answers = dict(zip(asked, results, strict=True))
-    no_limit = {name: str(found["no_limit"]) for (name, _), found in answers.items() if "no_limit" in found}
+    no_limit = noisy if rung == "wide" and limit else {}
+    no_limit |= {name: str(found["no_limit"]) for (name, _), found in answers.items() if "no_limit" in found}
     found = {key: _read(values, loss) for key, values in answers.items() if "no_limit" not in values}
     curves = [
-        Curve(name, named[name], L, v["losses"], v["initial"], _optima(v, grid, rung, dtype), v.get("fine"))
+        Curve(
+            name,
+            named[name],
+            L,
+            v["losses"],
+            v["initial"],
+            _optima(v, grid, dtype if rung == "finite" else "float64", rung == "finite" or (by_samples and not isinf(L))),
+            v.get("fine"),
+        )
         for (name, L), v in found.items()
     ]
-    meta = networks if rung == "finite" else {}
+    meta = networks if rung == "finite" else samples | {"replicas": REPLICAS} if by_samples else {}
     return Transfer(problem, rung, loss, grid["lrs"], grid["multipliers"], tuple(curves), no_limit, meta)
+
+
+def _noisy(problem: Problem, parametrization: Parametrization) -> str:
+    """Why the limit has no optimum that could be sought."""
+    return (
+        f"the limit of {problem.model.phi.name} blocks at {called(parametrization)} is a mean over samples of neurons, too "
+        "noisy for an optimum"
+    )
+
+
+def _particles(particles: int | None, rung: str) -> int | None:
+    if particles is not None and rung != "wide":
+        raise ValueError(f"particles are neurons of a sample of infinite width, got particles={particles!r} for the rung {rung}")
+    return None if particles is None else whole(particles, "particles")
 
 
 def called(parametrization: Parametrization) -> str:
@@ -196,9 +233,7 @@ def _refuse(problem: Problem, rung: str, loss: str, grid: Mapping[str, np.ndarra
     """What can be known to be wrong before anything runs."""
     if rung not in RUNGS:
         raise ValueError(f"rung must be one of {', '.join(RUNGS)}, got {rung!r}")
-    if rung == "wide":
-        refuse_blocks(problem, 'the rung "wide"')
-    if rung != "finite":
+    if rung == "deep":
         refuse_others(problem.optimizer, f'the rung "{rung}"')
     if loss not in ("train", "probe"):
         raise ValueError(f"loss must be 'train' or 'probe', got {loss!r}")
@@ -225,14 +260,14 @@ def _read(values: Mapping[str, Any], loss: str) -> dict[str, Any]:
     return dict(values) | {name: np.asarray(values[prefix + name]) for name in ("losses", "initial")}
 
 
-def _optima(found: Mapping[str, Any], grid: Mapping[str, np.ndarray], rung: str, dtype: str) -> tuple[Optimum, ...]:
+def _optima(found: Mapping[str, Any], grid: Mapping[str, np.ndarray], dtype: str, by_chance: bool) -> tuple[Optimum, ...]:
     """Along the learning rates, of every multiplier; or along the multipliers, where there is a single learning rate."""
     if "at" in found:
         at, error, loss = (float(found[name]) for name in ("at", "error", "loss"))
         rivals = tuple(float(rival) for rival in found["rivals"])
         return (Optimum(at, error, loss, str(found["where"]), np.zeros(0), rivals),)
     how: dict[str, Any] = {}
-    if rung == "finite":
+    if by_chance:
         held = "float64" if dtype == "float64" else "float32"
         how = {"resamples": resampling(found["losses"].shape[-1]), "precision": SPREAD * float(np.finfo(held).eps)}
     if len(grid["lrs"]) > 1:

@@ -57,6 +57,10 @@ class NoLimitError(ValueError):
         return type(self), (str(self), self.regime)
 
 
+class UnknownLimitError(ValueError):
+    """The limit of such blocks, exponents or optimizers is not known here."""
+
+
 class ToleranceWarning(RuntimeWarning):
     """The requested tolerance was not met; `Trajectory.error` says what was."""
 
@@ -83,13 +87,14 @@ def solve(
         tol: error allowed in outputs and recorded kernels, relative to the larger of 1 and their largest value; 1e-8 by default.
             Of nonlinear blocks at alpha = 1, and of form "pre", it is a standard error, of outputs, and 1e-4 by default.
         record: which kernels to keep; by default the feature kernel at five depths, of eight samples where there are many.
-        progress: called as progress(done, total) after every step of every resolution.
+        progress: called as progress(done, total), at once and then after every step of every resolution.
 
     Returns:
         A `Trajectory`; `error` is the measured difference from a finer resolution.
 
     Raises:
         NoLimitError: no limit exists; the message names the violated inequality, `.regime` the whole verdict.
+        UnknownLimitError: a ValueError; the limit of such blocks, exponents or optimizers is not known here.
         ValueError: a tolerance outside (1e-14, 1), or a record that is too large.
         DivergedError: outputs leave the range of numbers.
         UnresolvedError: the limit varies too fast over depth for the largest number of nodes.
@@ -247,6 +252,7 @@ def _limit(problem: Problem, record: Record, tol: float, progress: Progress | No
     else:
         compute = partial(nonlinear_level, tol=tol) if noisy else nonlinear_flow_level
     report = reporting(progress)
+    report(0, problem.steps)
 
     def done(t: int) -> None:
         report(t, problem.steps)
@@ -273,8 +279,11 @@ def _moving(problem: Problem) -> int:
 def _existing(problem: Problem) -> None:
     """Refuse a problem that has no limit, or one that is not known here."""
     model = problem.model
-    refuse_others(problem.optimizer, "solve")
-    refuse_layer_norm(model, "solve")
+    try:
+        refuse_others(problem.optimizer, "solve")
+        refuse_layer_norm(model, "solve")
+    except ValueError as why:
+        raise UnknownLimitError(str(why)) from None
     k = model.block_depth
     alpha, gammas, betas = problem.parametrization.layers(k)
     regime = classify(problem.parametrization, block_depth=k, centred=model.centred)
@@ -293,22 +302,24 @@ def _existing(problem: Problem) -> None:
         )
     name = f"{model.phi.name} blocks" if k == 1 else f"{model.phi.name} blocks of {k} layers"
     if any(betas) and not (model.phi.linear and k == 1):
-        raise ValueError(f"the limit of {name} is known for initial weights of exponent 0, got {_text(betas)}: use initial=0")
+        raise UnknownLimitError(
+            f"the limit of {name} is known for initial weights of exponent 0, got {_text(betas)}: use initial=0"
+        )
     if sampled(problem):
         return
     if k > 1 and not model.phi.linear:
-        raise ValueError(
+        raise UnknownLimitError(
             f"the limit of {name} is known for two layers at alpha = 1, gamma = 0, got form {model.form!r} at alpha = {alpha}, "
             f"gamma = {_text(gammas)}: take block_depth=2 and COMPLETEP, or block_depth=1, or {FINITE}"
         )
     if not model.phi.linear and model.form == "pre" and alpha == Fraction(1, 2):
-        raise ValueError(
+        raise UnknownLimitError(
             f"the limit of {name} of form 'pre' is known for alpha > 1/2, got 1/2, where noise multiplies phi'(x) and no "
             f"state is Gaussian: use form='post', or {FINITE}"
         )
     if alpha >= 1 and _moving(problem) and not (model.phi.linear and k == 1):
         known, because = ("<= 1", "above it updates outgrow h") if k == 1 else ("< 1", "updates of second order count")
-        raise ValueError(
+        raise UnknownLimitError(
             f"alpha = {alpha}: the limit of trained {name} is known for 1/2 <= alpha {known}, because {because}; lower alpha, "
             f"or {FINITE}"
         )

@@ -86,12 +86,14 @@ def rate(
 
 
 def depth_rate(axes: Any, ladder: Ladder) -> Any:
-    """Distance of infinite width at L blocks from infinite depth."""
+    """Distance of infinite width at L blocks from infinite depth, with 95 % Monte-Carlo intervals where it has such errors."""
     errors = ladder.depth_errors()
     if not errors:
         return blank(axes, "wide → deep", _no_limit(ladder) if ladder.deep is None else "no infinite width was computed")
-    law, values = ladder.depth_law(), list(errors.values())
-    rate(axes, law, list(errors), values, 0.0, name="L", expected=ladder.depth_order, color=WIDE)
+    noise, exact = ladder.depth_noise(), not any(ladder.depth_noise().values())
+    there = [L for L, error in errors.items() if error > 0 or exact]
+    values, spread = [errors[L] for L in there], [noise[L] for L in there]
+    rate(axes, ladder.depth_law(), there, values, spread, name="L", expected=ladder.depth_order, color=WIDE)
     axes.set(xlabel="blocks L", ylabel="rms error of outputs", title="wide → deep (n = ∞)")
     return axes
 
@@ -138,8 +140,8 @@ def comparison(ladder: Ladder) -> Any:
             missing = _no_limit(ladder) if ladder.deep is None else "it was not recorded"
             blank(axis, "Feature kernel of the limit", missing)
     exponents = ladder.problem.parametrization
+    gamma = ", ".join(map(str, dict.fromkeys(exponents.layers(ladder.problem.model.block_depth)[1])))
     partial = " (partial)" if ladder.partial else ""
-    figure.suptitle(
-        f"Deep linear residual network, α = {exponents.alpha}, γ = {exponents.gamma}: one problem, three rungs{partial}"
-    )
+    blocks = f"Deep {ladder.problem.model.phi.name} residual network"
+    figure.suptitle(f"{blocks}, α = {exponents.alpha}, γ = {gamma}: one problem, three rungs{partial}")
     return figure
