@@ -152,9 +152,11 @@ class Trajectory:
                 arrays = {k: file[k] for k in file.files if k != "header"}
             problem = _read_problem(header["problem"], _part(arrays, "problem."))
             return cls(problem=problem, meta=header["meta"], **_part(arrays, "trajectory."))
-        except (FileFormatError, OSError):
+        except FileFormatError:
             raise
         except Exception as fault:  # a damaged file can fail anywhere: in zip, in zlib, in numpy's parser of array headers
+            if isinstance(fault, OSError) and fault.filename is not None:  # it is not there, or may not be read
+                raise
             raise FileFormatError(
                 f"{path} is not a trajectory saved by limits, or is damaged: {str(fault).split(' This file')[0]}"
             ) from fault

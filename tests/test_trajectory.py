@@ -297,3 +297,18 @@ def test_xarray_of_little():
 def test_the_version_is_recorded():
     assert recurse(CATALOGUE["single"], blocks=4).meta["version"] == limits.__version__
     assert recurse(Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=1), [[1.0]], [[1.0]]), blocks=2).meta["rung"] == "wide"
+
+
+def test_places_before_the_beginning_are_damage(tmp_path, monkeypatch):
+    """A damaged directory of the archive can send the reader to a negative place, which the system refuses."""
+    path = tmp_path / "run.npz"
+    path.write_bytes(b"PK")
+
+    def seeks(*given, **options):
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(np, "load", seeks)
+    with pytest.raises(FileFormatError, match="or is damaged: .*Invalid argument"):
+        Trajectory.load(path)
+    with pytest.raises(FileNotFoundError):
+        Trajectory.load(tmp_path / "none.npz")
