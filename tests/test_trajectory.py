@@ -308,7 +308,7 @@ def test_places_before_the_beginning_are_damage(tmp_path, monkeypatch):
         raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(np, "load", seeks)
-    with pytest.raises(FileFormatError, match="or is damaged: .*Invalid argument"):
+    with pytest.raises(FileFormatError, match=r"or is damaged: .*Invalid argument"):
         Trajectory.load(path)
     with pytest.raises(FileNotFoundError):
         Trajectory.load(tmp_path / "none.npz")
