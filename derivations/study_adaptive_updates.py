@@ -12,12 +12,12 @@ $\alpha = \gamma = 1/2$ are trained by all three, at rates at which the first st
 * Updates $W_T - W_0$ of networks: the stable rank $\lVert\cdot\rVert_F^2/\lVert\cdot\rVert_2^2$ and the cosine between blocks.
 """
 
-import argparse
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from command import run
 from jackknife import Estimate, jackknife, slope
 from plain_matrices import Drawn, Entries, Learned
 from plain_network import OneLayer, draw, rates_of, train
@@ -301,17 +301,7 @@ def check() -> int:
 
 def main(arguments: list[str]) -> None:
     """Run the study with the options of the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="the reduced size of the check")
-    parser.add_argument("--seeds", type=int, default=Sizes.seeds, help="networks of every width  [default: 64]")
-    parser.add_argument("--out", help="figure to write")
-    options = parser.parse_args(arguments)
-    sizes = QUICK if options.quick else replace(Sizes(), seeds=options.seeds)
-    found = study(sizes, say=lambda text: print(text, file=sys.stderr, flush=True))
-    print(table(found))
-    if options.out:
-        plot(found, options.out)
-        print(f"wrote {options.out}", file=sys.stderr)
+    run(arguments, __doc__, Sizes(), QUICK, ("seeds", "networks of every width"), study=study, table=table, plot=plot)
 
 
 if __name__ == "__main__":

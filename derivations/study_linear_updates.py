@@ -18,12 +18,12 @@ Two bounds for the exponent of their distance:
   $\frac12 - \alpha - 2\gamma$.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from command import run
 from jackknife import Estimate, jackknife, slope
 from plain_matrices import Drawn
 from plain_network import FirstOrder, TwoLayers, draw, infinite, rates_of, train
@@ -244,17 +244,7 @@ def check() -> int:
 
 def main(arguments: list[str]) -> None:
     """Run the study with the options of the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="the reduced size of the check")
-    parser.add_argument("--networks", type=int, default=Sizes.networks, help="networks in each of eight groups  [default: 4]")
-    parser.add_argument("--out", help="figure to write")
-    options = parser.parse_args(arguments)
-    sizes = QUICK if options.quick else Sizes(networks=options.networks)
-    found = study(sizes, say=lambda text: print(text, file=sys.stderr, flush=True))
-    print(table(found))
-    if options.out:
-        plot(found, options.out)
-        print(f"wrote {options.out}", file=sys.stderr)
+    run(arguments, __doc__, Sizes(), QUICK, ("networks", "networks in each of eight groups"), study=study, table=table, plot=plot)
 
 
 if __name__ == "__main__":

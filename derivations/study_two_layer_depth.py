@@ -15,12 +15,12 @@ apart:
     python derivations/study_two_layer_depth.py --out study_two_layer_depth.png
 """
 
-import argparse
 import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from command import run
 from jackknife import Estimate, jackknife, slope
 from study_adaptive_updates import increments
 from study_linear_updates import finite, relative
@@ -317,17 +317,7 @@ def check() -> int:
 
 def main(arguments: list[str]) -> None:
     """Run the study with the options of the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="the reduced size of the check")
-    parser.add_argument("--seeds", type=int, default=Sizes.seeds, help="networks of every width  [default: 64]")
-    parser.add_argument("--out", help="figure to write")
-    options = parser.parse_args(arguments)
-    sizes = QUICK if options.quick else replace(Sizes(), seeds=options.seeds)
-    found = study(sizes, say=lambda text: print(text, file=sys.stderr, flush=True))
-    print(table(found))
-    if options.out:
-        plot(found, options.out)
-        print(f"wrote {options.out}", file=sys.stderr)
+    run(arguments, __doc__, Sizes(), QUICK, ("seeds", "networks of every width"), study=study, table=table, plot=plot)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ several L (of linear blocks exactly), in the limit, and from real networks, extr
 One input with targets 1.5, then -1.5; a = eta = 1.
 """
 
-import argparse
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from command import run
 from errata_nonlinear_limit import IndependentCopy
 from jackknife import Estimate, jackknife, slope
 from plain_matrices import Drawn, mean_products
@@ -327,17 +327,7 @@ def check() -> int:
 
 def main(arguments: list[str]) -> None:
     """Run the study with the options of the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=Sizes.seeds, help="networks of every size  [default: 160]")
-    parser.add_argument("--quick", action="store_true", help="the reduced size of the check")
-    parser.add_argument("--out", help="figure to write")
-    options = parser.parse_args(arguments)
-    sizes = QUICK if options.quick else Sizes(seeds=options.seeds)
-    found = study(sizes, say=lambda text: print(text, file=sys.stderr, flush=True))
-    print(table(found))
-    if options.out:
-        plot(found, options.out)
-        print(f"wrote {options.out}", file=sys.stderr)
+    run(arguments, __doc__, Sizes(), QUICK, ("seeds", "networks of every size"), study=study, table=table, plot=plot)
 
 
 if __name__ == "__main__":

@@ -56,8 +56,7 @@ class Latex(Writer):
         return ["", *textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)]
 
     def equation(self, sides: tuple[sp.Expr, ...], sign: str = "=") -> list[str]:
-        sign = {"<=": r"\le", ">=": r"\ge", ":=": ":="}.get(sign, sign)
-        first, *rest = (sp.latex(side) for side in sides)
+        sign, first, *rest = _tex(sides, sign)
         if len(first) + sum(map(len, rest)) < 160:
             return [rf"\[ {f' {sign} '.join([first, *rest])} \]"]
         return [r"\begin{align*}", f"{first} " + " \\\\\n".join(f"&{sign} {side}" for side in rest), r"\end{align*}"]
@@ -72,19 +71,23 @@ class Latex(Writer):
         return "\n".join([*lines, r"\end{document}"])
 
 
-class Page(Writer):
+def _tex(sides: tuple[sp.Expr, ...], sign: str) -> list[str]:
+    """The sign, and then the sides."""
+    return [{"<=": r"\le", ">=": r"\ge"}.get(sign, sign), *(sp.latex(side) for side in sides)]
+
+
+class Page(Latex):
     """A page of the site, in MyST: every claim has an anchor, every equation a number."""
 
     def __init__(self) -> None:
         self.place, self.equations = "", 0
 
     def prose(self, text: str) -> list[str]:
-        return ["", *textwrap.wrap(linked(text), WIDTH, break_long_words=False, break_on_hyphens=False)]
+        return super().prose(linked(text))
 
     def equation(self, sides: tuple[sp.Expr, ...], sign: str = "=") -> list[str]:
         self.equations += 1
-        sign = {"<=": r"\le", ">=": r"\ge", ":=": ":="}.get(sign, sign)
-        first, *rest = (sp.latex(side) for side in sides)
+        sign, first, *rest = _tex(sides, sign)
         if len(rest) < 2 or len(first) + sum(map(len, rest)) < 120:
             body = f" {sign} ".join([first, *rest])
         else:

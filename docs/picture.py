@@ -6,15 +6,17 @@ import sys
 import matplotlib
 
 
-def draw(script, out):
+def drawn(script):
+    """A script of the gallery as a module, and its picture, after its check."""
     spec = importlib.util.spec_from_file_location("picture", script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     found = module.compute()
     module.check(found)
-    module.draw(found).savefig(out, dpi=110)
+    return module, module.draw(found)
 
 
 if __name__ == "__main__":
     matplotlib.use("Agg")
-    draw(*sys.argv[1:])
+    script, out = sys.argv[1:]
+    drawn(script)[1].savefig(out, dpi=110)

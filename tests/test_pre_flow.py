@@ -1,7 +1,6 @@
 """Blocks of form "pre" at alpha > 1/2, against Euler steps, networks and linear blocks."""
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from naive_nonlinear import richardson
 from numpy.testing import assert_allclose
 from test_deep_nonlinear import LINES, assert_close
 from test_faults import WRONG, argument, position, scaled
-from test_one_layer import FUNCTIONS, TRAINED, mean, worst_z
+from test_one_layer import FUNCTIONS, TRAINED, falls_spectrally, mean, worst_z
 
 import limits.deep.pre_flow
 from limits import Record, ToleranceWarning, solve
@@ -142,11 +141,7 @@ def test_error_falls_spectrally():
     """For any cloud the flow of smooth phi is smooth in p: tenfold for two more nodes on each of 2 panels, down to 1e-11."""
     problem = PROBLEMS["waves"]
     neurons = neurons_of(problem)
-    want = on_panels(problem, Panels.uniform(4, 11), neurons).outputs
-    error = [np.abs(on_panels(problem, Panels.uniform(2, q), neurons).outputs - want).max() for q in (3, 5, 7, 9)]
-    assert error[0] > 1e-9
-    for coarse, fine in pairwise(error):
-        assert fine < max(coarse / 10, 1e-11)
+    falls_spectrally(lambda panels: on_panels(problem, panels, neurons).outputs)
 
 
 def test_the_error_is_a_standard_error():

@@ -1,7 +1,6 @@
 """Two-layer blocks at alpha = 1, gamma_i = 0, against a slow witness, networks of any expansion and quadrature."""
 
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from numpy.testing import assert_allclose
 from scipy.integrate import solve_ivp
 from test_deep_nonlinear import assert_close
 from test_faults import WRONG, argument, position, scaled
-from test_one_layer import FUNCTIONS, mean, rms, worst_z
+from test_one_layer import FUNCTIONS, falls_spectrally, mean, rms, worst_z
 
 import limits.deep.two_layer
 from limits import NoLimitError, Record, ToleranceWarning, Trajectory, solve
@@ -183,11 +182,7 @@ def test_error_falls_spectrally(name):
     """For any cloud the flow is smooth in p: tenfold for two more nodes on each of 2 panels, down to 1e-11."""
     problem = PROBLEMS[name]
     neurons = neurons_of(problem)
-    want = on_panels(problem, Panels.uniform(4, 11), neurons).outputs
-    error = [np.abs(on_panels(problem, Panels.uniform(2, q), neurons).outputs - want).max() for q in (3, 5, 7, 9)]
-    assert error[0] > 1e-9
-    for coarse, fine in pairwise(error):
-        assert fine < max(coarse / 10, 1e-11)
+    falls_spectrally(lambda panels: on_panels(problem, panels, neurons).outputs)
 
 
 def test_error_falls_with_the_points():

@@ -49,6 +49,11 @@ class Estimate:
 
         return float(stdtrit(self.freedom, (1 + confidence) / 2)) * self.error
 
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """A confidence interval, by Student's t."""
+        half = self.half_width(confidence)
+        return self.value - half, self.value + half
+
 
 def slope(sizes: np.ndarray, logs: np.ndarray) -> Estimate:
     """The exponent of curves: log sizes (points,), their logarithms (points, seeds); least squares, seed by seed.

@@ -110,24 +110,19 @@ def transfer(
     noisy = {name: _noisy(problem, each) for name, each in named.items() if sampled(replace(problem, parametrization=each))}
     if rung == "deep" and noisy:
         raise ValueError(f"{next(iter(noisy.values()))}: use rung='finite' or rung='wide'")
-    networks, where = (
-        {"width": width, "block_width": block_width, "seeds": seeds, "seed": seed},
-        {"backend": backend, "device": device},
-    )
+    where = {"backend": backend, "device": device}
+    networks = {"width": width, "block_width": block_width, "seeds": seeds, "seed": seed}
     samples = {"particles": _particles(particles, rung), "seed": whole(seed, "seed", low=0)}
     by_samples = rung == "wide" and (particles is not None or not closed(problem))
     if by_samples:
         neurons_of(problem, particles)  # refuses too few before anything runs
-    of_networks, exact = networks | where | {"dtype": dtype}, {"measure": loss, "tol": _tolerance(tol)}
+    exact = exact_landscape, {"measure": loss, "tol": _tolerance(tol)}
+    drawn: Any = (sampled_landscape, samples | where) if by_samples else exact
+    if rung == "finite":
+        drawn = finite_landscape, networks | where | {"dtype": dtype}
     asked = [(name, L) for name in named for L in _sizes(rung, blocks, width, limit) if not (isinf(L) and name in noisy)]
-    jobs = []
-    for name, L in asked:
-        kind: tuple[Any, dict[str, Any]] = (exact_landscape, exact)
-        if rung == "finite":
-            kind = finite_landscape, of_networks
-        elif by_samples and not isinf(L):
-            kind = sampled_landscape, samples | where
-        jobs.append(Job(kind[0], grid | kind[1] | _posed(problem, named[name], L)))
+    kinds = {L: exact if isinf(L) else drawn for _, L in asked}
+    jobs = [Job(kinds[L][0], grid | kinds[L][1] | _posed(problem, named[name], L)) for name, L in asked]
     try:
         results = run(jobs, folder=folder, executor=executor, workers=workers, progress=progress)
     except Interrupted as stop:  # its partial answer is that of one run among many
@@ -136,16 +131,9 @@ def transfer(
     no_limit = noisy if rung == "wide" and limit else {}
     no_limit |= {name: str(found["no_limit"]) for (name, _), found in answers.items() if "no_limit" in found}
     found = {key: _read(values, loss) for key, values in answers.items() if "no_limit" not in values}
+    precise = dtype if rung == "finite" else "float64"
     curves = [
-        Curve(
-            name,
-            named[name],
-            L,
-            v["losses"],
-            v["initial"],
-            _optima(v, grid, dtype if rung == "finite" else "float64", rung == "finite" or (by_samples and not isinf(L))),
-            v.get("fine"),
-        )
+        Curve(name, named[name], L, v["losses"], v["initial"], _optima(v, grid, precise, kinds[L] is not exact), v.get("fine"))
         for (name, L), v in found.items()
     ]
     meta = networks if rung == "finite" else samples | {"replicas": REPLICAS} if by_samples else {}

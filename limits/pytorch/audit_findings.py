@@ -62,8 +62,7 @@ class Finding:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % confidence interval of this finding alone."""
-        half = self.measured.half_width(CONFIDENCE)
-        return self.measured.value - half, self.measured.value + half
+        return self.measured.interval(CONFIDENCE)
 
     @property
     def verdict(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from limits.exponents import Affine
 from limits.inequalities import Condition, Polyhedron
+from limits.markup import table
 from limits.parametrization import Exact, exact
 from limits.regimes.criteria import conditions
 
@@ -50,8 +51,7 @@ class PhaseDiagram:
         return "\n".join(map(str, self.regions))
 
     def _repr_markdown_(self) -> str:
-        rows = [f"| {name} | ${Condition(pieces).latex()}$ |" for name, pieces in self.regions]
-        return "\n".join(["| regime | exponents |", "|---|---|", *rows])
+        return table([(name, f"${Condition(pieces).latex()}$") for name, pieces in self.regions], head=("regime", "exponents"))
 
     def _repr_svg_(self) -> str:
         return picture(self)
