@@ -111,6 +111,7 @@ class Census:
     Attributes:
         kept: of every evaluation, the samples whose features are kept.
         trained: of every step, the samples in its batch.
+        forward, backward, largest: how many features are kept, how many gradients, and at most of one step.
     """
 
     def __init__(self, problem: Problem, record: Record) -> None:
@@ -120,6 +121,7 @@ class Census:
         batches = [*self.trained, np.zeros(0, int)]
         self.kept = [np.union1d(b, recorded if t in steps else recorded[:0]).astype(int) for t, b in enumerate(batches)]
         self.forward, self.backward = sum(map(len, self.kept)), sum(map(len, self.trained))
+        self.largest = max(map(len, self.trained), default=0)
         self.begins = np.cumsum([0, *map(len, self.kept)])
         self.ends = np.cumsum([len(b) for b in self.trained])
 

@@ -28,10 +28,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from limits.deep.nonlinear import Census
 from limits.deep.nonlinear_flow import Change, FlowStates
+from limits.deep.pre_flow import pre_flow_footprint
 from limits.deep.refine import Level, Refined, Refinement
-from limits.deep.sampling import NESTED, Nested, nested, over_clouds
-from limits.memory import SHARE, available_memory, require
+from limits.deep.sampling import NESTED, Nested, nested, outer_points, over_clouds
+from limits.memory import require
 from limits.nonlinearity import Nonlinearity
 from limits.panels import Panels
 from limits.problem import Problem
@@ -72,9 +74,7 @@ def one_layer_limit(problem: Problem, record: Record, done: Callable[[int], None
             except ManyApartError:
                 coordinates = min(2 * coordinates, most_apart)
 
-    fit = SHARE * available_memory() / one_layer_footprint(problem, record, refinement.most_nodes, 1, coordinates)
-    fewest, most = NESTED
-    return over_clouds(compute, lambda points, seed: (points, seed), refinement, tol, (fewest, min(most, int(fit))))
+    return over_clouds(compute, lambda points, seed: (points, seed), refinement, tol, NESTED)
 
 
 def dimensions(problem: Problem) -> tuple[int, int]:
@@ -83,11 +83,16 @@ def dimensions(problem: Problem) -> tuple[int, int]:
     return states.k, states.census.backward + 1
 
 
-def one_layer_footprint(problem: Problem, record: Record, nodes: int, points: int, coordinates: int) -> int:
-    """Bytes that `one_layer_level` takes: z, what was learned at every node, and what a pass makes at one node."""
-    states = FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0)
+def one_layer_footprint(problem: Problem, record: Record, nodes: int, points: int, coordinates: int | None = None) -> int:
+    """Bytes that `one_layer_level` takes: z, what was learned at every node, what a pass makes at one node, and the neurons'.
+
+    Of as many coordinates of z as are reckoned with at first, unless others are given.
+    """
+    coordinates = min(FEW + 1, dimensions(problem)[1]) if coordinates is None else coordinates
+    batch, outer = Census(problem, record).largest, outer_points(points)
     kept = coordinates * (1 + nodes * (1 + (problem.sgd.momentum > 0)))
-    return 4 * points * (kept + 4 * max((len(batch) for batch in states.census.trained), default=0))
+    pulls = 16 * outer * nodes * batch * coordinates
+    return 4 * points * (kept + 4 * batch) + pulls + pre_flow_footprint(problem, record, nodes, outer)
 
 
 def one_layer_level(

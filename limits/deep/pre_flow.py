@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from limits.deep.nonlinear import SIDE_BY_SIDE, Census
+from limits.deep.nonlinear import Census
 from limits.deep.nonlinear_flow import Change, FlowStates
 from limits.deep.refine import Level, Refined, Refinement
 from limits.deep.sampling import POINTS, Weighted, over_clouds, weighted
-from limits.memory import SHARE, available_memory, require
+from limits.memory import require
 from limits.panels import Panels
 from limits.problem import Problem
 from limits.record import Record
@@ -30,13 +30,11 @@ Array = np.ndarray
 def pre_flow_limit(problem: Problem, record: Record, done: Callable[[int], None], tol: float, refinement: Refinement) -> Refined:
     """The mean over clouds that meets the tolerance, of the largest that fit into memory if none does."""
     dimension = FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0).k
-    fit = int(SHARE * available_memory() / pre_flow_footprint(problem, record, refinement.most_nodes, 1))
 
     def compute(panels: Panels, neurons: Weighted, _: bool = False) -> Level:
         return pre_flow_level(problem, panels, record, neurons, done)
 
-    fewest, most = POINTS
-    return over_clouds(compute, lambda points, seed: weighted(points, dimension, seed), refinement, tol, (fewest, min(most, fit)))
+    return over_clouds(compute, lambda points, seed: weighted(points, dimension, seed), refinement, tol, POINTS)
 
 
 def pre_flow_level(problem: Problem, panels: Panels, record: Record, neurons: Weighted, done: Callable[[int], None]) -> Level:
@@ -47,11 +45,10 @@ def pre_flow_level(problem: Problem, panels: Panels, record: Record, neurons: We
 
 
 def pre_flow_footprint(problem: Problem, record: Record, nodes: int, neurons: int) -> int:
-    """Bytes that `pre_flow_level` takes: what is kept, twice while it grows, what passes, and what is recorded."""
+    """Bytes that `pre_flow_level` takes: what is kept, most of it twice while it grows, what passes, and what is recorded."""
     samples, learned = len(problem.evaluated), Census(problem, record).backward
-    passing = 8 * samples + 4 * SIDE_BY_SIDE
     recorded = 2 * (problem.steps + 1) * samples * len(record.depths)
-    return 8 * neurons * (nodes * (6 * learned + passing) + recorded)
+    return 8 * neurons * (nodes * (5 * learned + 4 * samples) + recorded)
 
 
 class SeenNeurons(FlowStates):

@@ -63,6 +63,7 @@ class Refined:
         worst: largest error of outputs or kernels over `scale`, what is held against the tolerance.
         met: whether that is at most the tolerance.
         levels: how many resolutions were computed.
+        points: of every cloud, where expectations are over such.
     """
 
     level: Level
@@ -70,6 +71,7 @@ class Refined:
     worst: float
     met: bool
     levels: int
+    points: int | None = None
 
 
 @dataclass

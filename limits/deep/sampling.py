@@ -1,12 +1,12 @@
 r"""Gaussian expectations by clouds of points, and how far their answers are from the limit.
 
-A cloud is a scrambled Sobol sequence through the inverse normal distribution, with its mirror image (odd functions have mean
-0) and with second moments made exact. In few dimensions a lattice, turned and shifted at random and weighted by the normal
-density, is far better: for smooth functions its error falls exponentially. Expectations given a point are means over points
-of their own, so that what is wrong with these averages out.
+A cloud is a scrambled Sobol sequence through the inverse normal distribution, with its mirror image (functions that are odd in
+what is mirrored have mean 0) and with second moments made exact. In few dimensions a lattice, turned and shifted at random and
+weighted by the normal density, is far better: for smooth functions its error falls exponentially. Expectations given a point
+are means over points of their own, so that what is wrong with these averages out.
 
 All is random: several clouds give several answers, whose mean is returned and whose scatter is its error. Clouds grow fourfold
-until that meets the tolerance.
+until that meets the tolerance, or memory is full.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,12 +34,20 @@ LATTICE = 3
 """Largest dimension in which a lattice is better than a Sobol sequence."""
 
 
-def cloud(points: int, dimension: int, seed: int) -> Array:
-    """About `points` normal points, shape (N, dimension): pairs z and -z, covariance exactly 1."""
+def cloud(points: int, dimension: int, seed: int, kept: int = 0) -> Array:
+    """About `points` normal points, shape (N, dimension), every one with its mirror image; covariance exactly 1.
+
+    Args:
+        kept: how many coordinates keep their sign in the image; the pairs are z and -z if none does.
+    """
     half = max(points // 2, 2 * dimension)
     z = _normal(_sobol(half, dimension, np.random.default_rng(seed)))
-    z = _whitened(z, np.full(len(z), 1 / len(z)))
-    return np.concatenate([z, -z])
+    return mirrored(_whitened(z, np.full(len(z), 1 / len(z))), kept)
+
+
+def mirrored(z: Array, kept: int) -> Array:
+    """Points (N, dimension), and the same points with another sign of all but the first coordinates, `kept` of them."""
+    return np.concatenate([z, np.concatenate([z[:, :kept], -z[:, kept:]], axis=1)])
 
 
 def lattice(points: int, dimension: int, seed: int) -> Weighted:
@@ -91,12 +99,17 @@ def nested(points: int, dimensions: tuple[int, int], seed: int) -> Nested:
     even than each part is.
     """
     outer_dimension, inner_dimension = dimensions
-    many = round((2 * points) ** 0.5)
+    many = outer_points(points)
     outer, weights = weighted(many, outer_dimension, seed)
     half, rng = many // 4, np.random.default_rng([seed, 1])
     z = _normal(_sobol(half * len(outer), inner_dimension, rng)[: half * len(outer)])
     z = z.T.reshape(inner_dimension, len(outer), half).astype(np.float32)
     return Nested(outer, weights, np.concatenate([z, -z], axis=2))
+
+
+def outer_points(points: int) -> int:
+    """How many outer points there are for so many inner ones."""
+    return round((2 * points) ** 0.5)
 
 
 def _sobol(points: int, dimension: int, rng: np.random.Generator) -> Array:
@@ -125,18 +138,18 @@ def over_clouds(
         draw: a cloud of so many points from a seed.
         refinement: of the panels.
         tol: what the error of the mean is held against, relative to the larger of 1 and the largest output.
-        sizes: the fewest and the most points.
+        sizes: the fewest and the most points; where so many do not fit into memory, as many as do.
     """
     points, most = sizes
     first = refinement.run(lambda panels: compute(panels, draw(points, 0)))
     best, levels = _round(compute, draw, first.level.panels, points), first.levels + CLOUDS + 1
     while best.worst > tol and 4 * points <= most:
-        points *= 4
         try:
-            best, levels = _round(compute, draw, first.level.panels, points), levels + CLOUDS + 1
-        except MemoryError:  # more features lie apart than was reckoned with
+            best, levels = _round(compute, draw, first.level.panels, 4 * points), levels + CLOUDS + 1
+        except MemoryError:
             break
-    return replace(best, met=bool(best.worst <= tol), levels=levels)
+        points *= 4
+    return replace(best, met=bool(best.worst <= tol), levels=levels, points=points)
 
 
 def _round(compute: Callable[..., Level], draw: Callable[[int, int], Any], panels: Panels, points: int) -> Refined:
@@ -158,4 +171,5 @@ def _mean(values: list[Array]) -> tuple[Array, Array]:
 def _means(kernels: list[Mapping[str, Any]]) -> dict[str, Any]:
     """Kernels averaged; what tells where they are stays."""
     places = ("steps", "positions", "recorded")
-    return {name: value if name in places else np.mean([k[name] for k in kernels], axis=0) for name, value in kernels[0].items()}
+    count = len(kernels)
+    return {name: value if name in places else sum(k[name] for k in kernels) / count for name, value in kernels[0].items()}

@@ -90,7 +90,8 @@ def solve(
         progress: called as progress(done, total), at once and then after every step of every resolution.
 
     Returns:
-        A `Trajectory`; `error` is the measured difference from a finer resolution.
+        A `Trajectory`; `error` is the measured difference from a finer resolution. `meta` says the nodes of the depth, and
+        where expectations are over clouds the points of each.
 
     Raises:
         NoLimitError: no limit exists; the message names the violated inequality, `.regime` the whole verdict.
@@ -135,7 +136,8 @@ def solve(
             "version": limits.__version__,
             "seconds": time.perf_counter() - began,
         }
-        return assemble(problem, found.level.outputs, found.error, meta=meta | more, **found.level.kernels)
+        points = {"points": found.points} if found.points else {}
+        return assemble(problem, found.level.outputs, found.error, meta=meta | points | more, **found.level.kernels)
 
     try:
         found = level_at(refinement)

@@ -8,7 +8,8 @@ $$ x_i' = ar\,E[v_t\phi(\pi_i)], \qquad -\delta_i' = ar\,E[u_t\phi'(\pi_i)\theta
 
 at every depth with fresh $(\xi_u, \xi_v) \sim N(0, 1)$ and $r = M/n$ (CP; Ch; CCM). A network of width n and L blocks differs by
 $O(1/L + 1/\sqrt{nL} + 1/\sqrt n)$. Expectations are means over a cloud of neurons, the same at every depth, so that the flow
-is smooth in p for any cloud.
+is smooth in p for any cloud. Its points come in pairs: $(\xi_u, \pm\xi_v)$ for odd $\phi$, for which a neuron with both signs
+turned says nothing new, and $\pm(\xi_u, \xi_v)$ for others, of which even ones would not tell $-\xi_u$ from $\xi_u$.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from limits.deep.flow import Velocity
+from limits.deep.nonlinear import SIDE_BY_SIDE
 from limits.deep.nonlinear_flow import Change, FlowStates
 from limits.deep.refine import Level, Refined, Refinement
 from limits.deep.sampling import POINTS, cloud, over_clouds
@@ -31,26 +33,26 @@ REMEDY = "take fewer steps or samples, or a looser tol"
 
 
 def two_layer_limit(problem: Problem, record: Record, done: Callable[[int], None], tol: float, refinement: Refinement) -> Refined:
-    """The mean over clouds that meets the tolerance."""
-    dimension = neuron_dimension(problem)
+    """The mean over clouds that meets the tolerance, of the largest that fit into memory if none does."""
 
     def compute(panels: Panels, neurons: Array, _: bool = False) -> Level:
         return two_layer_level(problem, panels, record, neurons, done)
 
-    return over_clouds(compute, lambda points, seed: cloud(points, dimension, seed), refinement, tol, POINTS)
+    return over_clouds(compute, lambda points, seed: neurons_of(problem, points, seed), refinement, tol, POINTS)
 
 
 def two_layer_footprint(problem: Problem, record: Record, nodes: int, neurons: int) -> int:
     """Bytes that `two_layer_level` takes: the rows of all neurons at all nodes, and what a pass makes of them."""
     states = FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0)
-    rows = 2 * states.k * (3 + 2 * (problem.sgd.momentum > 0))
-    batch = max((len(kept) for kept in states.census.trained), default=0)
-    return 8 * nodes * neurons * (rows + 4 * batch) + 8 * states.x_at.size
+    evaluated = min(len(problem.evaluated), SIDE_BY_SIDE) // 4  # on one panel only
+    seen = max(states.census.largest, evaluated)
+    return 56 * nodes * neurons * (states.k + seen) + 8 * states.x_at.size
 
 
-def neuron_dimension(problem: Problem) -> int:
-    """Coordinates of a neuron: those of u and of v."""
-    return 2 * FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0).k
+def neurons_of(problem: Problem, points: int, seed: int) -> Array:
+    r"""A cloud of about `points` neurons $(\xi_u, \xi_v)$, shape (N, 2k)."""
+    k = FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0).k
+    return cloud(points, 2 * k, seed, kept=k if problem.model.phi.centred else 0)
 
 
 def two_layer_level(problem: Problem, panels: Panels, record: Record, neurons: Array, done: Callable[[int], None]) -> Level:

@@ -21,11 +21,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from limits.deep.nonlinear import Census
 from limits.deep.nonlinear_flow import Change, FlowStates
-from limits.deep.one_layer import GivenNeurons, dimensions, mean_curvature, orthonormal, resolved
+from limits.deep.one_layer import REMEDY, GivenNeurons, dimensions, mean_curvature, orthonormal, resolved
+from limits.deep.pre_flow import pre_flow_footprint
 from limits.deep.refine import Level, Refined, Refinement
-from limits.deep.sampling import NESTED, Nested, cloud, nested, over_clouds
-from limits.memory import SHARE, available_memory
+from limits.deep.sampling import NESTED, Nested, cloud, mirrored, nested, outer_points, over_clouds
+from limits.memory import require
 from limits.panels import Panels
 from limits.problem import Problem
 from limits.record import Record
@@ -55,10 +57,8 @@ class TwoClouds:
 
 def two_clouds(points: int, both: tuple[int, int], seed: int) -> TwoClouds:
     """About `points` inner points outside; inside, either half of a point may change its sign."""
-    z = cloud(points // (2 * INSIDE), 2 * both[1], seed + 2**16).T
-    forward, backward = z[: both[1]], z[both[1] :]
-    signed = np.concatenate([forward, forward], 1), np.concatenate([backward, -backward], 1)
-    return TwoClouds(nested(points, both, seed), *signed)
+    inside = mirrored(cloud(points // (2 * INSIDE), 2 * both[1], seed + 2**16), both[1]).T
+    return TwoClouds(nested(points, both, seed), inside[: both[1]], inside[both[1] :])
 
 
 def two_layer_post_limit(
@@ -66,15 +66,20 @@ def two_layer_post_limit(
 ) -> Refined:
     """The mean over clouds that meets the tolerance, of the largest that fit into memory if none does."""
     both = dimensions(problem)
-    fit = SHARE * available_memory() / (12 * refinement.most_nodes * both[1])
 
     def compute(panels: Panels, clouds: TwoClouds, _: bool = False) -> Level:
         return two_layer_post_level(problem, panels, record, clouds, done)
 
-    fewest, most = NESTED
-    return over_clouds(
-        compute, lambda points, seed: two_clouds(points, both, seed), refinement, tol, (fewest, min(most, int(fit)))
-    )
+    return over_clouds(compute, lambda points, seed: two_clouds(points, both, seed), refinement, tol, NESTED)
+
+
+def two_layer_post_footprint(problem: Problem, record: Record, nodes: int, points: int) -> int:
+    """Bytes that `two_layer_post_level` takes: coordinates, what is kept and made at every node, what passes, the neurons'."""
+    census = Census(problem, record)
+    learned, batch, outer = census.backward, census.largest, outer_points(points)
+    inside = 8 * (learned + 1) + nodes * (16 * learned + 12 * batch) + 64 * batch
+    pulls = 16 * outer * nodes * batch * (2 * learned + batch)
+    return points * inside + pulls + pre_flow_footprint(problem, record, nodes, outer)
 
 
 def two_layer_post_level(
@@ -121,6 +126,7 @@ class BlockFunctions(GivenNeurons):
         self.inner, self.back = clouds.forward, clouds.backward
         self.M = self.inner.shape[1]
         n, trained = len(panels.nodes), self.census.backward
+        require(two_layer_post_footprint(problem, record, n, self.z[0].size), "this limit", REMEDY)
         self.turns = np.empty((n, trained, *self.z.shape[1:]), self.z.dtype)  # delta h' made orthonormal
         self.g = np.zeros((n, trained, self.M))  # over the root of M
         self.q = np.zeros((n, 0, self.M))  # these made orthonormal
@@ -227,6 +233,7 @@ class BlockFunctions(GivenNeurons):
             self.turns[node, old:now] = divided(turns, lower[:, old:])
             self.lower[node, old:now, :now] = lower
         self.g[:, old:now] = g
+        del self.under_way
         FlowStates._learn(self, x, delta)
 
 
