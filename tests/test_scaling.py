@@ -509,6 +509,34 @@ def test_command_in_other_forms():
     assert "--markdown, --latex and --json exclude each other" in limits("--json", "--latex").stderr
 
 
+def test_command_says_why_in_every_form():
+    """Every argument of every cell, as a list of each language; without --why there is none."""
+    said = scale(BASE, TARGET)["hidden"].lr
+    text, markdown, latex = (limits("--why", "--lr", "3e-3", *form).stdout for form in ((), ("--markdown",), ("--latex",)))
+    cells = sum(cell is not None for row in scale(BASE, TARGET) for cell in row.cells.values()) + 1  # and the residual branch
+    assert f"  lr: {said.formula}. {said.why} ({said.status}; {said.source})\n" in text
+    assert f"  - lr: `{said.formula}`. {said.why} ({said.status}; {said.source})\n" in markdown
+    assert rf"\item lr: ${said.latex()}$. Entries of the gradient are of order $n^{{-1}}$ $L^{{-1}}$: " in latex
+    assert "- **hidden, trained by adamw**\n" in markdown
+    assert r"\item[hidden, trained by adamw]" in latex
+    assert markdown.count("\n  - ") == latex.count(r"\item ") == cells
+    assert markdown.index("| hidden | 1 | 0.000375 |") < markdown.index("Why:") < markdown.index("- **residual branch**")
+    for form in ("--markdown", "--latex"):
+        assert "Why:" not in limits(form).stdout
+
+
+def test_arguments_in_latex_need_no_package_and_no_repair():
+    """Nothing special is left outside of mathematics, every environment ends, and nothing inside of it is text."""
+    latex = limits("--why", "--latex", "--optimizer", "muon-kimi", "-k", "2", "--initial", "0,1/2").stdout
+    words, formulas = latex.split("$")[::2], latex.split("$")[1::2]
+    assert len(words) == len(formulas) + 1
+    outside = "".join(words).replace(r"\_", "").replace(r"\%", "").replace(" &", "").replace("% Why:", "")
+    assert not set(outside) & set("_^%&#")
+    for name in ("tabular", "description", "itemize"):
+        assert latex.count(rf"\begin{{{name}}}") == latex.count(rf"\end{{{name}}}") > 0
+    assert not any(" and " in formula for formula in formulas)
+
+
 def test_command_prints_numbers_at_the_target_in_every_form():
     bars = [line for line in limits("--markdown", "--lr", "3e-3").stdout.splitlines() if line.startswith("| hidden |")]
     assert bars[1:] == ["| hidden | 1 | 0.000375 |"]

@@ -7,6 +7,7 @@ from typer import Option
 
 from limits.cli.commands import app
 from limits.cli.report import Report, plain
+from limits.markup import columns
 
 if TYPE_CHECKING:
     from limits.parametrization import Parametrization
@@ -37,7 +38,7 @@ def scale(
     weight_decay: Value = None,
     eps: Value = None,
     init_std: Value = None,
-    why: Annotated[bool, Option("--why", help="Print the argument for every entry.")] = False,
+    why: Annotated[bool, Option("--why", help="Print the argument for every entry, in any of the forms.")] = False,
     markdown: Annotated[bool, Option("--markdown", help="Print the table in Markdown.")] = False,
     latex: Annotated[bool, Option("--latex", help="Print the table in LaTeX.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
@@ -78,10 +79,11 @@ def scale(
         table, shown, mark = (answer.to_markdown(), layout.bars, "") if markdown else (answer.to_latex(), layout.tabular, "% ")
         head = [mark + "At the target:", *([""] * markdown)]
         said = [line for sentence in left for line in ("", mark + sentence)]
-        typer.echo("\n".join([table, *(["", *head, shown(numbers), *said] if given else [])]))
+        reasons = ["", mark + "Why:", "", (layout.why_markdown if markdown else layout.why_latex)(answer)] if why else []
+        typer.echo("\n".join([table, *(["", *head, shown(numbers), *said] if given else []), *reasons]))
         return
     value = {"asked": {"from": base, "to": target} | plain(given)} | answer.to_dict() | {"values": rows, "left_out": left}
-    parts = [str(answer), *(["", "at the target:", layout.aligned(numbers), *left] if given else [])]
+    parts = [str(answer), *(["", "at the target:", columns(numbers), *left] if given else [])]
     Report(as_json=as_json).say(value, lambda: "\n".join([*parts, *(["", layout.why(answer)] if why else [])]))
 
 

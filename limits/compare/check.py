@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from limits.compare.slopes import Estimate
+from limits.markup import columns, listed
 from limits.problem import Problem
 
 CONFIDENCE = 0.95
@@ -44,6 +45,11 @@ class Row:
     tolerance: float
     missing: str = ""
 
+    def __repr__(self) -> str:
+        low, high = self.interval
+        found = self.missing or f"{self.measured.value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        return listed("Row", [f"{self.name}: {found}", f"exact {self.exact}", self.verdict or "not judged"])
+
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % confidence interval of this row alone."""
@@ -78,7 +84,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class ExponentCheck:
-    r"""Measured exponents beside the exact ones, and whether they agree.
+    r"""Measured exponents beside the exact ones, and whether they agree; printing it prints the table.
 
     A row passes if its estimate is within `tolerance` of the exact exponent, the interval that holds for all rows together
     reaching at most twice as far. It fails if even that interval keeps away from everything within the tolerance: where every
@@ -123,16 +129,17 @@ class ExponentCheck:
 
     def __repr__(self) -> str:
         judged = [(row, "unknown" if row.missing else f"{row.measured.value:.2f}") for row in self.rows if row.verdict]
-        counts = ", ".join(f"{row.name} {value} (exact {row.exact})" for row, value in judged)
-        return f"ExponentCheck({self.verdict}: {counts})"
+        first, *others = [f"{row.name} {value} (exact {row.exact})" for row, value in judged] or ["nothing is judged"]
+        return listed("ExponentCheck", [f"{self.verdict}: {first}", *others])
+
+    def __str__(self) -> str:
+        return self.table()
 
     def table(self) -> str:
         """Every row: measured, its 95 % interval, exact, verdict, and what it is."""
         head = ("exponent of", "measured", "95 % interval", "exact", "verdict", "")
         cells = [head, *(_cells(row) for row in self.rows)]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
-        return "\n".join([*lines, "", self.conclusion])
+        return "\n".join([columns(cells), "", self.conclusion])
 
     @property
     def conclusion(self) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from limits.compare.optimum import Optimum, Slope, fit_slope, joint_covariance, resampling, upper_edge
-from limits.compare.tables import table, to_json
+from limits.compare.tables import place, size, table, to_json
+from limits.markup import listed
 from limits.parametrization import Parametrization
 from limits.problem import Problem
 
@@ -36,6 +37,12 @@ class Curve:
     optima: tuple[Optimum, ...]
     fine: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        multipliers, lrs, seeds = self.losses.shape
+        grid = f"{lrs} learning rates, {multipliers} multipliers, {seeds} seeds"
+        at = [f"best at {place(best)}" for best in self.optima] if len(self.optima) == 1 else []
+        return listed("Curve", [self.name, f"L = {size(self.blocks)}", grid, *at], mark=";")
+
     @property
     def mean(self) -> np.ndarray:
         """Mean over seeds, shape (multipliers, learning rates)."""
@@ -52,6 +59,8 @@ class Curve:
 @dataclass(frozen=True, eq=False)
 class Transfer:
     """Curves of every parametrization and number of blocks, with their optima and how these move with the number of blocks.
+
+    Printing it prints the table.
 
     Attributes:
         problem: what was trained; its learning rate, multiplier and exponents are replaced by those below. None of networks that
@@ -156,8 +165,11 @@ class Transfer:
         counts = {"learning rates": len(self.lrs), "multipliers": len(self.multipliers)}
         grid = ", ".join(f"{count} {what}" for what, count in counts.items() if count > 1)
         drifts = {} if self.is_map else {name: self.drift(name) for name in self.names}
-        said = "".join(f"; {name}: {drift} per doubling" for name, drift in drifts.items() if drift)
-        return f"Transfer({self.rung}, L = {blocks}, {grid}{said})"
+        said = [f"{name}: {drift} per doubling" for name, drift in drifts.items() if drift]
+        return listed("Transfer", [f"{self.rung}, L = {blocks}, {grid}", *said], mark=";")
+
+    def __str__(self) -> str:
+        return self.table()
 
     def table(self) -> str:
         """Optima, losses and drifts, as text."""

@@ -4,12 +4,13 @@ Everything happens in $\log\eta$ and $\log$ loss: curves of sizes that transfer 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from limits.compare.rates import CONFIDENCE
+from limits.markup import brief, listed
 
 RESAMPLES = 1000
 """Bootstrap samples of the seeds."""
@@ -35,16 +36,18 @@ class Optimum:
         resampled: $\log_2$ of the optimum of every bootstrap sample of the seeds, less their mean; empty for exact curves.
         rivals: of an exact curve, other minima whose loss is within 10% of the smallest.
 
-    >>> locate(np.array([0.5, 1.0, 2.0]), np.array([[2.0], [1.0], [2.0]])).at
-    1.0
+    >>> locate(np.array([0.5, 1.0, 2.0]), np.array([[2.0], [1.0], [2.0]]))
+    Optimum(at=1, error=0.4082, loss=1, where='inside', rivals=())
     """
 
     at: float
     error: float
     loss: float
     where: str
-    resampled: np.ndarray
+    resampled: np.ndarray = field(repr=False)
     rivals: tuple[float, ...] = ()
+
+    __repr__ = brief
 
     @property
     def known(self) -> bool:
@@ -78,6 +81,9 @@ class Slope:
     y: np.ndarray
     steps: np.ndarray
     step_errors: np.ndarray
+
+    def __repr__(self) -> str:
+        return listed("Slope", [str(self), f"{len(self.x)} points"])
 
     def __str__(self) -> str:
         return f"{self.value:+.3f}" + (f" ± {self.error:.3f}" if np.isfinite(self.error) else "")

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from limits.markup import listed
+
 Numbers = Sequence[float] | np.ndarray
 CONFIDENCE = 1.96
 """Standard errors in a 95 % confidence interval."""
@@ -31,6 +33,10 @@ class PowerLaw:
     exponent_error: float
     prefactor: float
 
+    def __repr__(self) -> str:
+        error = f" ± {self.exponent_error:.3f}" if np.isfinite(self.exponent_error) else ""
+        return listed("PowerLaw", [f"{self.prefactor:.4g} s^({self.exponent:.3f}{error})", f"{len(self.sizes)} sizes"])
+
     def __call__(self, sizes: Any) -> Any:
         """The fitted error at other sizes."""
         return self.prefactor * np.asarray(sizes, float) ** self.exponent
@@ -46,8 +52,8 @@ def fit_power_law(sizes: Numbers, errors: Numbers, spread: Numbers | None = None
     Raises:
         ValueError: fewer than two different sizes, or a size or an error that is not positive.
 
-    >>> round(fit_power_law([1, 2, 4], [8, 4, 2]).exponent, 12)
-    -1.0
+    >>> fit_power_law([1, 2, 4], [8, 4, 2])
+    PowerLaw(8 s^(-1.000 ± 0.000), 3 sizes)
     """
     x, y = np.asarray(sizes, float), np.asarray(errors, float)
     noise = np.zeros_like(y) if spread is None else np.asarray(spread, float)

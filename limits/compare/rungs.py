@@ -10,6 +10,7 @@ import numpy as np
 from limits.compare.rates import PowerLaw, extrapolate, fit_power_law
 from limits.deep import NoLimitError, UnknownLimitError, UnresolvedError, sampled, solve
 from limits.finite import simulate
+from limits.markup import columns, listed
 from limits.particles import neurons_of
 from limits.problem import Problem
 from limits.record import Record
@@ -21,13 +22,15 @@ from limits.wide import closed, recurse
 Progress = Callable[[int, int], None]
 STANDS_OUT = 2.0
 """Times its Monte-Carlo error that a distance must be for a rate to be fitted to it."""
+SHOWN = 4
+"""Sizes that are shown one by one."""
 ASYMPTOTIC = 0.2
 """Distance of the last measured slope from -1 at which more blocks are advised."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """All rungs of one problem and the rates between them.
+    """All rungs of one problem and the rates between them; printing it prints the table.
 
     Attributes:
         problem: what was trained.
@@ -115,6 +118,22 @@ class Ladder:
         sizes = sorted(self.wide)
         return float(np.abs(extrapolate(sizes, [self.wide[L].outputs for L in sizes]) - self.deep.outputs).max())
 
+    def __repr__(self) -> str:
+        rungs = []
+        if self.finite:
+            law = self.width_law()
+            rate = f", error ~ n^{law.exponent:.2f}" if law else ""
+            rungs.append(f"finite: n = {_either(self.finite)} at L = {self.finite_blocks}{rate}")
+        if self.wide:
+            law = self.depth_law()
+            rungs.append(f"wide: L = {_either(self.wide)}{f', error ~ L^{law.exponent:.2f}' if law else ''}")
+        rungs.append("no deep limit" if self.deep is None else f"deep: loss {self.deep.losses[-1]:.4g}")
+        failed = [f"{len(self.failed)} failed"] if self.failed else []
+        return listed("Ladder", [*rungs, *failed, *["partial"] * self.partial], mark=";")
+
+    def __str__(self) -> str:
+        return self.table()
+
     def table(self) -> str:
         """Sizes, errors, rates and final losses, as text."""
         rows = [("rung", "blocks", "width", "error", "against", "final loss", "seconds")]
@@ -129,9 +148,7 @@ class Ladder:
         if self.deep is not None:
             how = "Monte Carlo" if sampled(self.problem) else "numerical"
             rows.append(("deep", "∞", "∞", f"{_worst(self.deep):.0e}", how, *_end(self.deep)))
-        widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([*lines, "", *self._rates()])
+        return "\n".join([columns(rows), "", *self._rates()])
 
     def _rates(self) -> list[str]:
         lines = []
@@ -178,6 +195,16 @@ class Ladder:
             "wide": {str(L): _run_json(run) for L, run in sorted(self.wide.items())},
             "finite": {str(n): _run_json(run) for n, run in sorted(self.finite.items())},
         }
+
+
+def _either(sizes: Iterable[int]) -> str:
+    """Sizes in words.
+
+    >>> _either([8, 4]), _either([4, 8, 16, 32, 64, 128, 256])
+    ('4, 8', '4 … 256 (7)')
+    """
+    known = sorted(sizes)
+    return f"{known[0]} … {known[-1]} ({len(known)})" if len(known) > SHOWN else ", ".join(map(str, known))
 
 
 def ladder(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limits.compare.optimum import Optimum, Slope
+from limits.markup import columns
 
 if TYPE_CHECKING:
     from limits.compare.curves import Curve, Transfer
@@ -61,10 +62,8 @@ def nowhere(answer: "Transfer", curves: Iterable["Curve"]) -> str:
 def table(answer: "Transfer") -> str:
     """Optima, losses and drifts."""
     rows, lines = (_map_rows(answer), _slopes(answer)) if answer.is_map else (_rows(answer), _drifts(answer))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    text = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     missing = [f"{name}: no limit: {why}" for name, why in answer.no_limit.items()]
-    return "\n".join([*text, "", *lines, *missing, *_rivals(answer), *_unresolved(answer)]).rstrip()
+    return "\n".join([columns(rows), "", *lines, *missing, *_rivals(answer), *_unresolved(answer)]).rstrip()
 
 
 def _rows(answer: "Transfer") -> list[tuple[str, ...]]:

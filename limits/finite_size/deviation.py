@@ -17,6 +17,7 @@ import numpy as np
 
 from limits.deep import solve
 from limits.finite import simulate
+from limits.markup import brief, listed
 from limits.parametrization import Parametrization
 from limits.problem import Problem
 from limits.record import Record
@@ -75,6 +76,8 @@ class Deviation:
     outputs: Array
     overlaps: Array
 
+    __repr__ = brief
+
     def chosen(self, networks: Array) -> "Deviation":
         """Some of the networks."""
         parts = (getattr(self, name)[networks] for name in ("within", "outside", "total", "outputs", "overlaps"))
@@ -98,6 +101,9 @@ class Limit:
         kept = sizes > 1e-9 * sizes[0]
         self.to_basis = left[:, kept] / sizes[kept]  # initial features in orthonormal directions of the inputs
         self.coordinates = self._coordinates(self.answer)
+
+    def __repr__(self) -> str:
+        return listed("Limit", [repr(self.problem)])
 
     def _coordinates(self, answer: Trajectory) -> Array:
         """Inner products of the last features with the basis of U and with V, shape (samples, r + d_out)."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from limits.finite_size.deviation import Deviation, Limit, deviation_refusal
 from limits.finite_size.fit import drawn_again, fitted, noise_powers, standard_error
+from limits.markup import listed
 from limits.problem import Problem
 from limits.validation import number, reporting, whole
 
@@ -58,6 +59,9 @@ class Interval(NamedTuple):
     def __str__(self) -> str:
         return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
 
+    def __repr__(self) -> str:
+        return f"Interval({self})"
+
 
 def squares(kind: str, size: tuple[float, float, float]) -> Array:
     """Squares of the terms of a law at a size."""
@@ -67,7 +71,7 @@ def squares(kind: str, size: tuple[float, float, float]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class ErrorModel:
-    """Constants of the error of networks, and what they say of sizes that were not simulated.
+    """Constants of the error of networks, and what they say of sizes that were not simulated; printing it prints a table.
 
     Attributes:
         problem: what is trained.
@@ -84,6 +88,17 @@ class ErrorModel:
     networks: tuple[Deviation, ...]
     misfit: Mapping[str, float]
     limit: Limit = field(repr=False)
+
+    def __repr__(self) -> str:
+        return listed("ErrorModel", [*map(self._law, KINDS), f"{len(self.networks)} sizes"], mark=";")
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def _law(self, kind: str) -> str:
+        """The fitted law, in one line."""
+        terms = zip(self.constants[kind] ** 0.5, TERMS[kind], strict=True)
+        return f"{kind}: error^2 = {' + '.join(f'({c:.3g} {term})^2' for c, term in terms)}"
 
     def measured(self, kind: str = "features") -> dict[Size, tuple[float, float]]:
         """Mean squared errors by size, with their standard errors."""
@@ -150,8 +165,7 @@ class ErrorModel:
         """Constants, and measured beside fitted errors of all sizes, as text."""
         lines = []
         for kind in KINDS:
-            parts = " + ".join(f"({c:.3g} {term})^2" for c, term in zip(self.constants[kind] ** 0.5, TERMS[kind], strict=True))
-            lines += [f"{kind}: error^2 = {parts}"]
+            lines += [self._law(kind)]
             lines += [f"  {term:<14} {self.constant(term, kind)}" for term in TERMS[kind]]
         lines += ["", f"{'D':>6} {'M':>6} {'L':>5} {'features':>10} {'fitted':>8} {'outputs':>10} {'fitted':>8}"]
         measured = {kind: self.measured(kind) for kind in KINDS}
@@ -193,9 +207,17 @@ class Held:
         pairs = [(self.predicted[kind], self.measured[kind]) for kind in KINDS]
         return all(p.low <= m.high and m.low <= p.high for p, m in pairs)
 
+    def __repr__(self) -> str:
+        ways = [f"{kind} {self.measured[kind].value:.3g} measured, {self.predicted[kind].value:.3g} predicted" for kind in KINDS]
+        return listed("Held", [self._size, *ways, "they agree" if self.agrees else "they differ"], mark=";")
+
     def __str__(self) -> str:
-        said = ", ".join(f"{kind} {self.measured[kind]} measured, {self.predicted[kind]} predicted" for kind in KINDS)
-        return f"{self.size.width} x {self.size.block_width} x {self.size.blocks}: {said}"
+        said = [f"  {kind} {self.measured[kind]} measured, {self.predicted[kind]} predicted" for kind in KINDS]
+        return "\n".join([f"{self._size}:", *said])
+
+    @property
+    def _size(self) -> str:
+        return f"{self.size.width} x {self.size.block_width} x {self.size.blocks}"
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain values."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from limits.compare.check import CONFIDENCE
 from limits.compare.slopes import Estimate
+from limits.markup import brief, columns, listed
 from limits.parametrization import Parametrization
 from limits.pytorch.audit_laws import VERDICTS, Law, violated
 from limits.regimes import Regime
@@ -50,6 +51,11 @@ class Finding:
     spread: np.ndarray
     missing: str = ""
     remedy: str = ""
+
+    def __repr__(self) -> str:
+        quantity, axis, measured, interval, wanted, verdict, _ = _cells(self)
+        found = self.missing or f"{measured} {interval}, wanted {wanted}"
+        return listed("Finding", [f"{quantity} in {axis}: {found}", verdict if self.verdict else "not judged"], mark=";")
 
     @property
     def off(self) -> float:
@@ -110,6 +116,8 @@ class Trap:
     name: str
     state: str
     said: str
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,8 +192,8 @@ class Audit:
         return "\n".join([*_head(self), "", *_table(self), *_sentences(self)])
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{kind} {verdict or 'not judged'}" for kind, verdict in self.verdicts.items())
-        return f"Audit({self.verdict}: {said})"
+        first, *others = [f"{kind} {verdict or 'not judged'}" for kind, verdict in self.verdicts.items()]
+        return listed("Audit", [f"{self.verdict}: {first}", *others])
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, in terms of JSON."""
@@ -211,9 +219,10 @@ class Audit:
 def _head(audit: Audit) -> Iterator[str]:
     """The verdict, and by kind the finding that is furthest off."""
     judged = sum(bool(f.verdict) for f in audit.findings)
+    yield f"{audit.verdict.upper()}: declared {audit.parametrization!r} ({audit.regime.name})"
     yield (
-        f"{audit.verdict.upper()}: declared {audit.parametrization!r} ({audit.regime.name}); {judged} exponents, each wanted to "
-        f"within {audit.tolerance:g}; a correct model fails with probability at most {audit.error_rate:g} in all"
+        f"  {judged} exponents, each wanted to within {audit.tolerance:g}; a correct model fails with probability at most "
+        f"{audit.error_rate:g} in all"
     )
     for kind, verdict in audit.verdicts.items():
         one = audit.worst(kind)
@@ -228,9 +237,7 @@ def _head(audit: Audit) -> Iterator[str]:
 def _table(audit: Audit) -> Iterator[str]:
     head = ("exponent of", "in", "measured", "95 % interval", "wanted", "verdict", "")
     cells = [head, *(_cells(finding) for finding in audit.findings)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    for row in cells:
-        yield "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+    yield columns(cells)
 
 
 def _cells(finding: Finding) -> tuple[str, ...]:

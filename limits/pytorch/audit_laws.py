@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from limits.compare.expected import DIVERSITY, FEATURES, GROWTH, OUTPUTS, SHARE, Expected, expected
+from limits.markup import brief
 from limits.optimizers import SGD
 from limits.parametrization import Parametrization, checked
 from limits.problem import Problem, ResNet
@@ -46,6 +47,8 @@ class Law:
     grows: str
     vanishes: str
     at_most: bool = False
+
+    __repr__ = brief
 
 
 def stand_in(parametrization: Parametrization, block_depth: int, nonlinearity: str) -> Problem:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 
+from limits.markup import listed
 from limits.pytorch.axes import Shape
 
 
@@ -21,6 +22,8 @@ class Part:
     >>> from limits.pytorch import plan
     >>> def make(width): return nn.Sequential(nn.Linear(8, width), nn.Linear(width, 3))
     >>> part = plan(make(256), base=lambda: make(64), delta=lambda: make(128)).part("1.weight")
+    >>> part
+    Part(1.weight: output, (3, 64) -> (3, 256))
     >>> part.role, part.letters, part.fan_in, part.width
     ('output', 'oi', Fraction(4, 1), (64, 256))
 
@@ -46,6 +49,11 @@ class Part:
     fan_out: Fraction
     trained: bool
     counterpart: str
+
+    def __repr__(self) -> str:
+        sizes = f"{self.sizes('base')} -> {self.sizes('size')}"
+        more = ["inside a block"] * self.inside + ["frozen"] * (not self.trained)
+        return listed("Part", [f"{self.name}: {self.role}", sizes, *more])
 
     def sizes(self, which: str) -> tuple[int, ...]:
         """Its shape in the "base", in "delta", or in the model, as "size"."""

@@ -4,10 +4,12 @@ A plan is read off three models: the model to be trained, the base whose hyperpa
 which says which axes grow. Nothing is computed with them, so base and delta may live on the meta device.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from limits.markup import columns, listed
 from limits.parametrization import COMPLETEP, Parametrization
 from limits.pytorch.attention import wide_heads
 from limits.pytorch.axes import bare, built
@@ -28,6 +30,8 @@ class Plan:
     >>> found = plan(make(256), base=lambda: make(64), delta=lambda: make(128))
     >>> found.part("2.weight").role, found.multiplier("3.weight"), found.branch
     ('hidden', 0.25, 1.0)
+    >>> found
+    Plan(1 blocks -> 1, adamw; residual branches x 1; 6 parameters: 1 input, 2 vector, 1 hidden, 1 output, 1 output bias)
 
     Attributes:
         parts: the parameters, in their order in the model.
@@ -74,10 +78,17 @@ class Plan:
     def __str__(self) -> str:
         head = ("parameter", "role", "block", "fan in", "fan out", "multiplier", "init std", "lr", "weight decay", "eps")
         rows = [head, *(self._row(part) for part in self.parts)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([self._title, columns(rows), *self.notes])
+
+    def __repr__(self) -> str:
+        roles = Counter(part.role for part in self.parts)
+        parts = [f"{len(self.parts)} parameters: {', '.join(f'{count} {role}' for role, count in roles.items())}"]
+        return listed("Plan", [self._title, *parts, *[f"{len(self.notes)} notes"] * bool(self.notes)], mark=";")
+
+    @property
+    def _title(self) -> str:
         b, name = self.blocks, self.scaling.optimizer
-        return "\n".join([f"{b.base} blocks -> {b.target}, {name}; residual branches x {self.branch:g}", *lines, *self.notes])
+        return f"{b.base} blocks -> {b.target}, {name}; residual branches x {self.branch:g}"
 
     def _row(self, part: Part) -> tuple[str, ...]:
         r = self.ratios[part.name]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from limits.exponents import Affine
 from limits.inequalities import Condition, Polyhedron
-from limits.markup import table
+from limits.markup import listed, table
 from limits.parametrization import Exact, exact
 from limits.regimes.criteria import conditions
 
@@ -22,6 +22,9 @@ class Region(NamedTuple):
     name: str
     pieces: tuple[Polyhedron, ...]
 
+    def __repr__(self) -> str:
+        return listed("Region", [f"{self.name}: {Condition(self.pieces)}"])
+
     def __str__(self) -> str:
         return "\n".join([self.name, *(f"  {piece}" for piece in self.pieces)])
 
@@ -29,6 +32,12 @@ class Region(NamedTuple):
 @dataclass(frozen=True)
 class PhaseDiagram:
     r"""Regions of the $(\alpha, \gamma)$ plane, for blocks of `block_depth` layers with one $\gamma$ and $\beta = 0$.
+
+    Printing it prints the inequalities.
+
+    >>> phase_diagram()
+    PhaseDiagram(block_depth=1, unstable at initialization, unstable during training, trivial, unfaithful, redundant,
+        feature learning and diverse)
 
     Attributes:
         block_depth: k, layers in a block.
@@ -46,6 +55,9 @@ class PhaseDiagram:
         """
         point = {"alpha": exact(alpha, "alpha"), "gamma": exact(gamma, "gamma")}
         return next(name for name, pieces in self.regions if any(piece.holds(point) for piece in pieces))
+
+    def __repr__(self) -> str:
+        return listed("PhaseDiagram", [f"block_depth={self.block_depth}", *(name for name, _ in self.regions)])
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.regions))

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from limits.exponents import Affine
+from limits.markup import listed
 from limits.parametrization import Parametrization, checked
 from limits.regimes.expansion import Subset, branch, curvature, names, truth
 
@@ -51,6 +52,9 @@ class Step:
         """The comparison, such as "1 - alpha - gamma = 1/4 > 0"."""
         return f"{self.order} = {self.value}" + ("" if self.value == 0 else f" {self.relation} 0")
 
+    def __repr__(self) -> str:
+        return listed("Step", [f"{self.claim}: {self.because} [{self.reference}]"])
+
     def latex(self) -> str:
         """The comparison in LaTeX."""
         value = Affine(self.value).latex()
@@ -88,6 +92,10 @@ class Regime:
     steps: tuple[Step, ...]
     block_depth: int = 1
     centred: bool = True
+
+    def __repr__(self) -> str:
+        p, layers = self.parametrization, f"block_depth={self.block_depth}"
+        return listed("Regime", [f"{self.name}: {p!r}", layers, *["not centred"] * (not self.centred)])
 
     def __str__(self) -> str:
         claim, because = (max(len(getattr(s, name)) for s in self.steps) for name in ("claim", "because"))
@@ -148,8 +156,8 @@ def classify(parametrization: Parametrization, *, block_depth: int = 1, centred:
       1/2 - alpha = 0         blocks add up like independent noise to Theta(1)   [D1.2]
       1 - alpha - gamma = 0   updates add up coherently to Theta(1)              [D1.3]
       gamma = 1/2 > 0         the update of one block vanishes in the limit      [D3.4]
-    >>> print(classify(Parametrization(1, 0), block_depth=2).name)
-    redundant
+    >>> classify(Parametrization(1, 0), block_depth=2)
+    Regime(redundant: Parametrization(alpha=1, gamma=0), block_depth=2)
     """
     alpha, gammas, betas = checked(parametrization).layers(block_depth)
     block_depth, centred = len(gammas), truth(centred, "centred")

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 from limits.exponents import Affine
+from limits.markup import listed
 
 RATIOS = ("m_N", "m_L", "m_B", "m_T", "m_in", "m_out")
 """Target over base: of the width, the blocks, the batch, the steps, the fan-in and the fan-out."""
@@ -27,6 +28,8 @@ class Cell:
         source: where the rule is published.
 
     >>> cell = Cell.of({"m_N": -1, "m_L": Fraction(-1, 2)}, {"m_N": 4.0, "m_L": 4.0})
+    >>> cell
+    Cell(m_N^-1 m_L^(-1/2) = 0.125, heuristic)
     >>> print(cell, float(cell), cell.width, cell.blocks, (cell**2).formula)
     m_N^-1 m_L^(-1/2) 0.125 -1 -1/2 m_N^-2 m_L^-1
     """
@@ -83,6 +86,9 @@ class Cell:
     def formula(self) -> str:
         """Such as "m_N^-1 m_L^(-1/2)"; "1" if nothing is scaled."""
         return " ".join(_power(name, e) for name, e in self.powers) or "1"
+
+    def __repr__(self) -> str:
+        return listed("Cell", [f"{self.formula} = {float(self):.4g}" if self.powers else "1", self.status])
 
     def __str__(self) -> str:
         return self.formula

@@ -1,8 +1,11 @@
 """A table of ratios as text, Markdown and LaTeX."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from limits.markup import columns
 from limits.scaling.cell import Cell
 from limits.scaling.row import COLUMNS, lost
 
@@ -60,27 +63,76 @@ def left_out(scaling: "Scaling", given: Mapping[str, float]) -> list[str]:
     return found
 
 
-def aligned(rows: list[list[str]]) -> str:
-    """Columns of equal width."""
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(f"{entry:<{w}}" for entry, w in zip(r, widths, strict=True)).rstrip() for r in rows)
+def reasons(scaling: "Scaling") -> Iterator[tuple[str, list[tuple[str, Cell]]]]:
+    """What is trained by what, with its cells by name; first the residual branch."""
+    yield "residual branch", [("multiplier", scaling.branch)]
+    for row in scaling:
+        yield f"{row.role}, trained by {row.optimizer}", [(HEADS[c], cell) for c, cell in row.cells.items() if cell is not None]
+
+
+def because(cell: Cell) -> str:
+    """The argument for a cell, with its status and source."""
+    return f"{cell.why} ({cell.status}; {cell.source})"
 
 
 def why(scaling: "Scaling") -> str:
-    """The argument for every cell, with its status and source."""
-    lines = [
-        f"residual branch: {scaling.branch.formula}. {scaling.branch.why} ({scaling.branch.status}; {scaling.branch.source})"
-    ]
-    for row in scaling:
-        lines.append(f"{row.role}, trained by {row.optimizer}")
-        shown = ((HEADS[c], cell) for c, cell in row.cells.items() if cell is not None)
-        lines += [f"  {head}: {cell.formula}. {cell.why} ({cell.status}; {cell.source})" for head, cell in shown]
+    """The argument for every cell."""
+    lines = []
+    for title_, cells in reasons(scaling):
+        lines += [title_, *(f"  {head}: {cell.formula}. {because(cell)}" for head, cell in cells)]
     return "\n".join(lines)
+
+
+def why_markdown(scaling: "Scaling") -> str:
+    """The argument for every cell, as a list of lists in Markdown."""
+    lines = []
+    for title_, cells in reasons(scaling):
+        lines += [f"- **{title_}**", *(f"  - {head}: `{cell.formula}`. {_plain_stars(because(cell))}" for head, cell in cells)]
+    return "\n".join(lines)
+
+
+def why_latex(scaling: "Scaling") -> str:
+    r"""The argument for every cell, as a `description` of `itemize`s; needs no package."""
+    lines = [r"\begin{description}"]
+    for title_, cells in reasons(scaling):
+        items = [rf"  \item {head}: ${cell.latex()}$. {prose(because(cell))}" for head, cell in cells]
+        lines += [rf"\item[{title_}] \leavevmode", r"  \begin{itemize}", *items, r"  \end{itemize}"]
+    return "\n".join([*lines, r"\end{description}"])
+
+
+def prose(said: str) -> str:
+    r"""A sentence in LaTeX: powers in mathematics, what LaTeX would take for its own as it is.
+
+    >>> print(prose("Entries are of order n^-1 L^(1/2), weight_decay * lr is 5%: m_N^-1."))
+    Entries are of order $n^{-1}$ $L^{1/2}$, weight\_decay * lr is 5\%: $m_N^{-1}$.
+    """
+    parts = _POWER.split(said)  # text, base and exponent in turn
+    texts = [_SPECIAL.sub(r"\\\g<0>", text).replace("^", r"\^{}") for text in parts[::3]]
+    powers = [f"${_base(base)}^{{{_exponent(e)}}}$" for base, e in zip(parts[1::3], parts[2::3], strict=True)]
+    return "".join(text for pair in zip_longest(texts, powers, fillvalue="") for text in pair)
+
+
+_POWER = re.compile(r"\b(n|L|m_\w+|fan_in|fan_out)\^(-?\d+|-?alpha|\([-\d/]+\))")
+_SPECIAL = re.compile(r"[_%&#$]")
+
+
+def _base(name: str) -> str:
+    letter, _, index = name.partition("_")
+    return rf"\mathrm{{fan}}_{{\mathrm{{{index}}}}}" if letter == "fan" else name
+
+
+def _exponent(text: str) -> str:
+    return text.strip("()").replace("alpha", r"\alpha")
+
+
+def _plain_stars(said: str) -> str:
+    r"""Signs that Markdown would take for emphasis, as they are."""
+    return re.sub(r"[*_]", r"\\\g<0>", said)
 
 
 def text(scaling: "Scaling") -> str:
     """Aligned columns, then the notes."""
-    return "\n".join([title(scaling), aligned(table(scaling)), *(f"- {note}" for note in scaling.notes)])
+    return "\n".join([title(scaling), columns(table(scaling)), *(f"- {note}" for note in scaling.notes)])
 
 
 def markdown(scaling: "Scaling") -> str:

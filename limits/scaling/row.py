@@ -7,6 +7,7 @@ from math import isfinite, log
 from typing import Any
 
 from limits.exponents import Affine, Order
+from limits.markup import listed
 from limits.parametrization import Exact, exact
 from limits.scaling.cell import Cell
 from limits.scaling.derivation import Orders, Place
@@ -26,6 +27,10 @@ DECAY = (
 @dataclass(frozen=True)
 class Row:
     """Ratios target over base for one role; a cell is None where there is nothing to set.
+
+    >>> from limits import scale
+    >>> scale("width=256,blocks=4", "width=1024,blocks=16", optimizer="sgd")["hidden"]
+    Row(hidden, trained by sgd, multiplier=1, init_std=m_N^(-1/2), lr=m_L, weight_decay=m_L^-1)
 
     Attributes:
         role: one of `ROLES`; "hidden 2" where layers of a block have exponents of their own.
@@ -49,6 +54,10 @@ class Row:
     place: Place
     ratios: tuple[tuple[str, float], ...]
     status: str
+
+    def __repr__(self) -> str:
+        cells = [f"{name}={cell}" for name, cell in self.cells.items() if cell is not None]
+        return listed("Row", [f"{self.role}, trained by {self.optimizer}", *cells])
 
     @property
     def init_variance(self) -> Cell:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from limits.markup import listed
 from limits.parametrization import COMPLETEP, Parametrization, checked, whole_depth
 from limits.regimes import Regime, classify
 from limits.scaling import duration, layout, notes, traps
@@ -84,6 +85,9 @@ class Scaling:
         """
         return traps.checked(self, role, base, target)
 
+    def __repr__(self) -> str:
+        return listed("Scaling", [*layout.title(self).split("; "), f"{len(self.rows)} roles"], mark=";")
+
     def __str__(self) -> str:
         return layout.text(self)
 
@@ -154,6 +158,8 @@ def scale(
     >>> found = scale("width=256,blocks=8", "width=1024,blocks=32", optimizer="adamw")
     >>> print(found["hidden"].lr, found["hidden"].eps, found.branch, float(found["hidden"].lr))
     m_N^-1 m_N^-1 m_L^-1 m_L^-1 0.25
+    >>> found["hidden"]
+    Row(hidden, trained by adamw, multiplier=1, init_std=m_N^(-1/2), lr=m_N^-1, weight_decay=m_N, eps=m_N^-1 m_L^-1)
     """
     small, large = Size.of(base), Size.of(target)
     main, depth = rule(optimizer), whole_depth(block_depth)
