@@ -31,7 +31,7 @@ def listed(name: str, parts: Iterable[str], *, mark: str = ",") -> str:
     return "\n".join(lines)
 
 
-def brief(value: Any, /) -> str:
+def brief(self: Any) -> str:
     """A dataclass at a prompt: its fields by name, arrays by their shapes, numbers with four digits, long sequences by length.
 
     >>> from dataclasses import dataclass, field
@@ -45,8 +45,8 @@ def brief(value: Any, /) -> str:
     >>> Fit(1 / 3, np.zeros((40, 2)))
     Fit(slope=0.3333, points=shape (40, 2))
     """
-    shown = [f"{f.name}={_entry(getattr(value, f.name))}" for f in fields(value) if f.repr]
-    return listed(type(value).__name__, shown)
+    shown = [f"{f.name}={_entry(getattr(self, f.name))}" for f in fields(self) if f.repr]
+    return listed(type(self).__name__, shown)
 
 
 def _entry(value: Any) -> str:

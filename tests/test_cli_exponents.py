@@ -102,6 +102,33 @@ def test_a_folder_is_no_picture(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["phases.png"]
 
 
+FILES = {"phase-diagram": ("phases.svg", ()), "explorer": ("plane.html", ("--no-runs",))}
+"""Commands that write one file, with a name for it."""
+
+
+@pytest.mark.parametrize("command", FILES)
+def test_a_file_has_its_folders_made_as_a_folder_has(tmp_path, command):
+    name, options = FILES[command]
+    out = tmp_path / "new" / "newer" / name
+    result = limits(command, *options, "--out", str(out))
+    assert (result.exit_code, result.stderr) == (0, f"limits: wrote {out}\n")
+    assert [p.name for p in out.parent.iterdir()] == [name]
+    assert "in folders that are made if need be" in " ".join(limits(command, "--help").stdout.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("command", FILES)
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_begun(tmp_path, command):
+    name, options = FILES[command]
+    (tmp_path / name).mkdir()
+    (tmp_path / "taken").write_text("")
+    for out, why in ((tmp_path / name, "it is a folder"), (tmp_path / "taken" / name, "File exists")):
+        result = limits(command, "--out", str(out))
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == f"limits: --out must be a file that can be written, got {str(out)!r}: {why}\n"
+    assert {p.name for p in tmp_path.iterdir()} == {name, "taken"}
+    assert limits(command, *options, "--out", str(tmp_path / "plane.txt")).stderr.startswith("limits: --out must end in .")
+
+
 @pytest.mark.parametrize(("name", "magic"), [("phases.PNG", b"\x89PNG"), ("phases.svg", b"<?xml"), ("phases.pdf", b"%PDF")])
 def test_the_phase_diagram_is_drawn(tmp_path, name, magic):
     result = limits("phase-diagram", "--block-depth", "2", "--out", str(tmp_path / "pictures" / name))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from limits.cli.commands import app
+from limits.cli.files import one_file
 from limits.cli.report import Report, written
 
 if TYPE_CHECKING:
@@ -81,7 +82,10 @@ def _no_option(*exponents: str | None) -> None:
 
 @app.command("phase-diagram")
 def phase_diagram(
-    out: Annotated[Path | None, Option(help="Draw it into this file: .png, .svg or .pdf.", metavar="FILE")] = None,
+    out: Annotated[
+        Path | None,
+        Option(help="Draw it into this file, .png, .svg or .pdf, in folders that are made if need be.", metavar="FILE"),
+    ] = None,
     block_depth: Annotated[int, Option("--block-depth", "-k", help="k, layers in a block.", metavar="K")] = 1,
     as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -118,12 +122,8 @@ def _draw(diagram: "PhaseDiagram", out: Path) -> None:
     from limits.plots import phases
     from limits.trajectory import write_atomically
 
-    if (kind := out.suffix.lower()) not in PICTURES:
-        raise ValueError(f"--out must end in {', '.join(PICTURES)}, got {str(out)!r}")
-    try:
-        write_atomically(out, lambda file: phases(diagram).savefig(file, format=kind[1:], dpi=200))
-    except OSError as fault:
-        raise ValueError(f"--out must be a file that can be written, got {str(out)!r}: {fault.strerror}") from None
+    kind = one_file(out, PICTURES).suffix.lower()[1:]
+    write_atomically(out, lambda file: phases(diagram).savefig(file, format=kind, dpi=200))
 
 
 @app.command()

@@ -6,12 +6,15 @@ from typing import Annotated
 from typer import Option
 
 from limits.cli.commands import app
+from limits.cli.files import one_file
 from limits.cli.report import swept, written
+
+PAGES = (".html", ".htm")
 
 
 @app.command()
 def explorer(
-    out: Annotated[Path, Option(help="The page.", metavar="FILE")] = Path("explorer.html"),
+    out: Annotated[Path, Option(help="The page, in folders that are made if need be.", metavar="FILE")] = Path("explorer.html"),
     runs: Annotated[bool, Option(help="Train networks for the curves, about a minute on one core; or only regimes.")] = True,
     folder: Annotated[Path | None, Option(help="Keep every finished run in this folder, and go on from there.")] = None,
 ) -> None:
@@ -26,7 +29,6 @@ def explorer(
     """
     from limits.explorer import write
 
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"--out must end in .html, got {str(out)!r}")
-    page = swept("explorer", lambda progress: write(out, runs=runs, folder=folder, progress=progress), folder, "runs")
+    file = one_file(out, PAGES)
+    page = swept("explorer", lambda progress: write(file, runs=runs, folder=folder, progress=progress), folder, "runs")
     written(page)
