@@ -1,4 +1,4 @@
-"""Which limits `solve` knows, of those that exist: one layer on alpha + gamma = 1, two at alpha = 1; and what it refuses."""
+"""`solve` knows all limits that exist of one layer on alpha + gamma = 1 and of two at alpha = 1, and refuses others."""
 
 from fractions import Fraction
 from itertools import product
@@ -33,19 +33,10 @@ def exists(model, parametrization):
     return regime.stable_at_initialization and regime.stable_during_training and regime.nontrivial and faithful
 
 
-def refused(model, alpha):
-    """All that is not known of what exists: noise that multiplies phi'(x), which leaves no state Gaussian."""
-    return model.form == "pre" and not model.phi.linear and alpha == Fraction(1, 2)
-
-
 def assert_known(model, parametrization):
     """-> whether the limit exists."""
     if not exists(model, parametrization):
         with pytest.raises(NoLimitError):
-            answer(model, parametrization)
-        return False
-    if refused(model, parametrization.alpha):
-        with pytest.raises(ValueError, match=r"form 'pre' is known for alpha > 1/2.*use recurse or simulate"):
             answer(model, parametrization)
         return False
     t = answer(model, parametrization)
@@ -72,8 +63,8 @@ def two_layers(names, exponents=((0, 0), (0, "1/2"), (1, 0))):
 
 
 def test_one_layer():
-    """Of 24, relu with its mean is unstable at alpha = 1/2 and 3/4, and form "pre" is refused 4 times at 1/2."""
-    assert one_layer(["tanh", "relu"], [Fraction(1, 2), Fraction(3, 4), Fraction(1)]) == (24 - 2 - 4, 24)
+    """Of 24, relu with its mean is unstable at alpha = 1/2 and 3/4."""
+    assert one_layer(["tanh", "relu"], [Fraction(1, 2), Fraction(3, 4), Fraction(1)]) == (24 - 2, 24)
 
 
 def test_two_layers():
@@ -84,8 +75,7 @@ def test_two_layers():
 def test_one_layer_on_a_grid():
     found, of = one_layer(PHIS + MORE_PHIS, ALPHAS)
     means = sum(not ResNet(name).phi.centred for name in PHIS + MORE_PHIS)
-    nonlinear = len(PHIS + MORE_PHIS) - 1
-    assert found == of - means * (len(ALPHAS) - 1) - nonlinear * 2
+    assert found == of - means * (len(ALPHAS) - 1)
 
 
 @pytest.mark.slow

@@ -133,7 +133,6 @@ def test_refusals_are_sentences():
     refused(NoLimitError, r"alpha \+ gamma = 3/4 < 1.*use recurse or simulate", ResNet("relu"), "1/2", "1/4")
     refused(ValueError, "alpha = 5/4: .*tanh blocks.*alpha <= 1.*use recurse or simulate", ResNet("tanh"), "5/4", "-1/4")
     refused(ValueError, "alpha = 1: .*blocks of 3 layers.*alpha < 1.*use recurse or simulate", ResNet(block_depth=3), 1, 0)
-    refused(ValueError, "form 'pre' is known for alpha > 1/2.*simulate", ResNet("tanh", form="pre"), "1/2", "1/2")
     refused(
         ValueError,
         "take block_depth=2 and COMPLETEP, or block_depth=1, or use recurse or simulate",

@@ -131,8 +131,8 @@ def test_without_a_known_limit_the_other_rungs_stand():
     assert answer.no_limit.startswith("solve treats SGD, got Adam: ask recurse")
     assert list(answer.wide) == [2, 4, 8]
     assert "no deep limit: solve treats SGD" in answer.table()
-    pre = ladder(replace(TANH, model=ResNet("tanh", form="pre")), **SMALL)
-    assert "form 'pre' is known for alpha > 1/2" in pre.no_limit
+    two = ladder(replace(TANH, model=ResNet("tanh", 2)), **SMALL)
+    assert "blocks of 2 layers is known for two layers at alpha = 1" in two.no_limit
     plots.comparison(answer)
 
 

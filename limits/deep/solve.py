@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 import limits
+from limits.deep.extrapolated import extrapolated
 from limits.deep.flow import flow_level
 from limits.deep.gaussian import linear_level
 from limits.deep.nonlinear import nonlinear_footprint, nonlinear_level
 from limits.deep.nonlinear_flow import nonlinear_flow_level
-from limits.deep.one_layer import one_layer_limit
-from limits.deep.pre_flow import pre_flow_limit
+from limits.deep.one_layer import one_layer_footprint, one_layer_limit
+from limits.deep.pre_flow import pre_flow_footprint, pre_flow_limit
 from limits.deep.refine import Refined, Refinement, UnconvergedError, first_panels
-from limits.deep.two_layer import two_layer_limit
-from limits.deep.two_layer_post import two_layer_post_limit
+from limits.deep.two_layer import two_layer_footprint, two_layer_limit
+from limits.deep.two_layer_post import two_layer_post_footprint, two_layer_post_limit
 from limits.directions import trained_directions
 from limits.memory import SHARE, available_memory, require
 from limits.optimizers import refuse_others
@@ -35,6 +36,8 @@ NEAR_ROUND_OFF = 1e-10
 """Estimated error below which nothing but round-off is left."""
 SAMPLED = 1e-4
 """Tolerance where expectations are over clouds of points, unless another is asked for."""
+EXTRAPOLATED = 1e-3
+"""The same where the limit is extrapolated from finite depths."""
 FEWEST_NODES = 40
 MOST_NODES = 1200
 ROUGHLY, MOST_ROUGH_NODES = 10, 64
@@ -78,14 +81,16 @@ def solve(
     and the mirror image for $\delta$; for $1/2 < \alpha$, $\alpha + \gamma = 1$ noise and response vanish and a
     deterministic flow is left. At $\alpha = 1$, $\gamma = 0$ expectations over neurons are means over clouds of them: for
     nonlinear blocks of one or two layers, form "post", whose states are functions of (U, V), and of two layers, form "mlp";
-    so they are for form "pre" at all $\alpha > 1/2$. For
-    $\alpha \ge 1/2$, $\alpha + \gamma > 1$ the blocks stay frozen at initialization.
+    so they are for form "pre" at all $\alpha > 1/2$. At $\alpha = 1/2$ noise multiplies $\phi'(x)$ in form "pre", and samples of
+    neurons at finite depths are extrapolated. For $\alpha \ge 1/2$, $\alpha + \gamma > 1$ the blocks stay frozen at
+    initialization.
     `recurse` approaches it at rate $O(1/L)$ at $\alpha = 1/2$ and $O(L^{1-2\alpha}) + O(L^{-2(1-\alpha)})$ between.
 
     Args:
         problem: what to train.
         tol: error allowed in outputs and recorded kernels, relative to the larger of 1 and their largest value; 1e-8 by default.
-            Of nonlinear blocks at alpha = 1, and of form "pre", it is a standard error, of outputs, and 1e-4 by default.
+            Of nonlinear blocks at alpha = 1, and of form "pre", it is a standard error, of outputs, and 1e-4 by default; of
+            form "pre" at alpha = 1/2 it is 1e-3 by default, with what more blocks change.
         record: which kernels to keep; by default the feature kernel at five depths, of eight samples where there are many.
         progress: called as progress(done, total), at once and then after every step of every resolution.
 
@@ -114,8 +119,23 @@ def solve(
     began = time.perf_counter()
     record = Record.of(record, problem)
     tol = _tolerance(problem, tol)
-    level_at = _limit(problem, record, tol, progress)
+    _existing(problem)
+    _expected(problem)
+    _contained(problem)
     _recordable(problem, record)
+    report = reporting(progress)
+    report(0, problem.steps)
+
+    def done(t: int) -> None:
+        report(t, problem.steps)
+
+    if _multiplied(problem):
+        answer, met = extrapolated(problem, record, tol, _moving(problem), done)
+        if not met:
+            size = f"{answer.meta['depths'][-1]} blocks of {answer.meta['particles']} neurons"
+            _warn_of(tol, answer.meta["estimated_error"], size)
+        return answer
+    level_at = _limit(problem, record, tol, done)
     first = first_panels(
         record.depths if record.kinds else record.depths[:0], graded=bool(problem.model.phi.kinks) and _noisy(problem)
     )
@@ -151,18 +171,19 @@ def solve(
         unknown = refinement.unchecked(refinement.last)  # of samples, one cloud does not tell its own error
         raise Interrupted(trajectory(unknown if sampled(problem) else refinement.best or unknown, partial=True)) from stop
     if not found.met:
-        seen = f"the estimated error is {found.worst:.1e}" if found.worst > tol else "some panels are still not resolved"
-        hint = "this is near round-off" if found.worst < NEAR_ROUND_OFF else "or lower the learning rate"
-        warnings.warn(
-            f"tol = {tol:g} was not met: {seen} with {len(found.level.panels.nodes)} depth nodes; see Trajectory.error; {hint}",
-            ToleranceWarning,
-            stacklevel=2,
-        )
+        _warn_of(tol, found.worst, f"{len(found.level.panels.nodes)} depth nodes")
     return trajectory(found)
 
 
 class UnresolvedError(ArithmeticError):
     """The limit varies too fast over depth for the largest number of nodes."""
+
+
+def _warn_of(tol: float, worst: float, size: str) -> None:
+    seen = f"the estimated error is {worst:.1e}" if worst > tol else "some panels are still not resolved"
+    hint = "this is near round-off" if worst < NEAR_ROUND_OFF else "or lower the learning rate"
+    text = f"tol = {tol:g} was not met: {seen} with {size}; see Trajectory.error; {hint}"
+    warnings.warn(text, ToleranceWarning, stacklevel=3)
 
 
 def _too_much(problem: Problem, fault: UnconvergedError) -> str:
@@ -196,7 +217,7 @@ def _most_nodes(problem: Problem, record: Record) -> int:
 
 def _tolerance(problem: Problem, tol: float | None) -> float:
     if tol is None:
-        return SAMPLED if sampled(problem) else 1e-8
+        return EXTRAPOLATED if _multiplied(problem) else SAMPLED if sampled(problem) else 1e-8
     if isinstance(tol, bool) or not isinstance(tol, Real) or not TIGHTEST <= tol < 1:
         raise ValueError(f"tol must be at least {TIGHTEST:g} and below 1, got {tol!r}")
     return float(tol)
@@ -205,9 +226,16 @@ def _tolerance(problem: Problem, tol: float | None) -> float:
 def sampled(problem: Problem) -> bool:
     """Whether the limit is a mean over samples of neurons, whose error is statistical.
 
-    Nonlinear blocks at alpha = 1, and of form "pre" at all alpha > 1/2.
+    Nonlinear blocks at alpha = 1, and of form "pre" at all alpha.
     """
-    return _by_neurons(problem) or _nested(problem) or _seen(problem)
+    return _by_neurons(problem) or _nested(problem) or _seen(problem) or _multiplied(problem)
+
+
+def sampled_footprint(problem: Problem, record: Record, nodes: int, points: int) -> int:
+    """Bytes that one mean over a cloud of so many points takes, at so many nodes of the depth."""
+    nested = one_layer_footprint if problem.model.block_depth == 1 else two_layer_post_footprint
+    kinds = ((_nested, nested), (_seen, pre_flow_footprint), (_by_neurons, two_layer_footprint))
+    return next(size for kind, size in kinds if kind(problem))(problem, record, nodes, points)
 
 
 def _by_neurons(problem: Problem) -> bool:
@@ -236,29 +264,35 @@ def _seen(problem: Problem) -> bool:
     return model.form == "pre" and not model.phi.linear and Fraction(1, 2) < alpha <= 1 and not any(betas)
 
 
-def _limit(problem: Problem, record: Record, tol: float, progress: Progress | None) -> Callable[[Refinement], Refined]:
+def _multiplied(problem: Problem) -> bool:
+    """Whether the limit is one of blocks of form "pre" at alpha = 1/2, where noise multiplies the slope of phi."""
+    model = problem.model
+    _, _, betas = problem.parametrization.layers(model.block_depth)
+    return model.form == "pre" and not model.phi.linear and _noisy(problem) and not any(betas)
+
+
+def _contained(problem: Problem) -> None:
+    """Refuse features that grow beyond the range of numbers."""
+    model = problem.model
+    if not (_noisy(problem) and model.phi.homogeneous):
+        return
+    subtracts = model.mean_subtraction and model.form != "pre"
+    rate = float(model.phi.dual(1.0, 1.0, 1.0, mean_subtraction=subtracts, order=0).V)
+    growth = rate * model.multiplier**2
+    if growth > LARGEST_GROWTH:
+        raise UnresolvedError(
+            f"features grow like exp({rate:.3g} multiplier^2) = exp({growth:.3g}) over the depth, beyond what double "
+            f"precision can follow: take a multiplier of at most {(LARGEST_GROWTH / rate) ** 0.5:.1f}"
+        )
+
+
+def _limit(problem: Problem, record: Record, tol: float, done: Callable[[int], None]) -> Callable[[Refinement], Refined]:
     """The function that computes the problem's limit, on panels that a refinement chooses."""
-    _existing(problem)
-    _expected(problem)
     moving, noisy = _moving(problem), _noisy(problem)
-    if noisy and problem.model.phi.homogeneous:
-        rate = float(problem.model.phi.dual(1.0, 1.0, 1.0, mean_subtraction=problem.model.mean_subtraction, order=0).V)
-        growth = rate * problem.model.multiplier**2
-        if growth > LARGEST_GROWTH:
-            raise UnresolvedError(
-                f"features grow like exp({rate:.3g} multiplier^2) = exp({growth:.3g}) over the depth, beyond what double "
-                f"precision can follow: take a multiplier of at most {(LARGEST_GROWTH / rate) ** 0.5:.1f}"
-            )
     if problem.model.phi.linear:
         compute = linear_level if noisy else flow_level
     else:
         compute = partial(nonlinear_level, tol=tol) if noisy else nonlinear_flow_level
-    report = reporting(progress)
-    report(0, problem.steps)
-
-    def done(t: int) -> None:
-        report(t, problem.steps)
-
     if sampled(problem):
         nested = one_layer_limit if problem.model.block_depth == 1 else two_layer_post_limit
         kinds = ((_nested, nested), (_seen, pre_flow_limit), (_by_neurons, two_layer_limit))
@@ -314,11 +348,6 @@ def _existing(problem: Problem) -> None:
             f"the limit of {name} is known for two layers at alpha = 1, gamma = 0, got form {model.form!r} at alpha = {alpha}, "
             f"gamma = {_text(gammas)}: take block_depth=2 and COMPLETEP, or block_depth=1, or {FINITE}"
         )
-    if not model.phi.linear and model.form == "pre" and alpha == Fraction(1, 2):
-        raise UnknownLimitError(
-            f"the limit of {name} of form 'pre' is known for alpha > 1/2, got 1/2, where noise multiplies phi'(x) and no "
-            f"state is Gaussian: use form='post', or {FINITE}"
-        )
     if alpha >= 1 and _moving(problem) and not (model.phi.linear and k == 1):
         known, because = ("<= 1", "above it updates outgrow h") if k == 1 else ("< 1", "updates of second order count")
         raise UnknownLimitError(
@@ -328,7 +357,12 @@ def _existing(problem: Problem) -> None:
 
 
 def _recordable(problem: Problem, record: Record) -> None:
-    """Refuse what is infinite: the response of kinked blocks to a noise at p = 0, where features of one input coincide."""
+    """Refuse the response of samples, and that of kinked blocks at p = 0: infinite where features of one input coincide."""
+    if "response" in record.kinds and _multiplied(problem):
+        raise ValueError(
+            f"the response is a derivative, and samples of neurons give means, got kinds={record.kinds!r} for form 'pre' at "
+            f"alpha = 1/2: leave it out, or take form='post'"
+        )
     if "response" in record.kinds and problem.model.phi.kinks and _noisy(problem) and problem.steps and 0 in record.depths:
         raise ValueError(
             f"the response of {problem.model.phi.name} blocks grows like log(1/p) towards p = 0 and is infinite there, got "

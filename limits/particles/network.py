@@ -85,6 +85,7 @@ class Kets:
         rngs: give all random numbers, one for each network.
         leave: what records kets.
         responds: whether backward passes use the transposes of the forward matrices, not independent copies.
+        summed: of how many blocks of a deeper network a block has the noise.
     """
 
     def __init__(
@@ -95,9 +96,10 @@ class Kets:
         rngs: Sequence[np.random.Generator],
         leave: Leave,
         responds: bool = True,
+        summed: int = 1,
     ) -> None:
         self.problem, self.model, self.phi, self.leave = problem, problem.model, problem.model.phi, leave
-        self.space, self.xp, self.responds = space, space.xp, responds
+        self.space, self.xp, self.responds, self.summed = space, space.xp, responds, summed
         self.mirrored = not odd(self.phi.phi)
         alpha = float(problem.parametrization.layers(self.model.block_depth)[0])
         self.c = self.model.multiplier * blocks**-alpha
@@ -119,6 +121,7 @@ class Kets:
         self.coordinates = library.put(basis.coordinates[None])
         self.u = End(optimizer, "input_lr", self.noise.draw(basis.count), self.xp)
         self.v = End(optimizer, "output_lr", self.noise.draw(self.problem.d_out), self.xp)
+        self.noise.summed = self.summed
 
     def _block(self, L: int) -> list[LearnedMatrix]:
         model, optimizer = self.model, self.problem.optimizer

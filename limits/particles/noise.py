@@ -13,6 +13,9 @@ of a neuron independent and normal, and $\langle e_a, e_b\rangle = \delta_{ab} +
 moments.
 
 Orders, signs and lengths are drawn by numpy, once for N/2 rows; rows are made where the arrays live.
+
+The noise of two blocks of a deeper network, $(e_1 + e_2)/\sqrt2$, is that of one block of a network half as deep: the sums
+over blocks are then the same paths over depth, and the two networks differ by what depth does to them, not by chance.
 """
 
 from collections.abc import Sequence
@@ -65,6 +68,9 @@ class Noise:
         exact: whether only second moments matter, which then are exact.
         library: whose arrays the kets are.
 
+    Attributes:
+        summed: how many draws one after another are added up to one, 1 at first.
+
     >>> from limits.library import open_library
     >>> numpy = open_library("numpy", None, "float64")
     >>> e = Noise([np.random.default_rng(0)], 512, mirrored=True, exact=True, library=numpy).draw(3)[0]
@@ -82,6 +88,7 @@ class Noise:
         library: Library,
     ) -> None:
         self.rngs, self.neurons, self.mirrored, self.exact, self.library = rngs, neurons, mirrored, exact, library
+        self.summed = 1
         self.size = neurons // 2 if mirrored else neurons
         self.cosines = Cosines(library, self.size)
         self._places = library.whole(np.arange(self.size))
@@ -104,6 +111,12 @@ class Noise:
 
     def draw(self, count: int) -> Array:
         """Kets (R, count, N)."""
+        kets = self._draw(count)
+        for _ in range(self.summed - 1):
+            kets = kets + self._draw(count)
+        return kets if self.summed == 1 else kets * self.summed**-0.5
+
+    def _draw(self, count: int) -> Array:
         if self._used + count > self.size // 2:
             self._turn()
         xp, shape = self.library.xp, (count, len(self.rngs), self.size)

@@ -56,39 +56,58 @@ class Runs:
         library: whose arrays are used.
         blocks: L.
         neurons: N.
-        responds: as of `Kets`.
+        responds, summed: as of `Kets`.
     """
 
     def __init__(
-        self, problem: Problem, record: Record, library: Library, blocks: int, neurons: int, responds: bool = True
+        self,
+        problem: Problem,
+        record: Record,
+        library: Library,
+        blocks: int,
+        neurons: int,
+        responds: bool = True,
+        summed: int = 1,
     ) -> None:
-        self.problem, self.record, self.blocks, self.responds = problem, record, blocks, responds
+        self.problem, self.record, self.blocks, self.responds, self.summed = problem, record, blocks, responds, summed
         self.space = Space(library, neurons)
         self.finished = 0
         self.outputs, self.kernels = Moments(), {}
         self.begun: list[Array] = []
         self._kets: Kets | None = None
-        self._where: dict[str, Any] = {}
+        self.where: dict[str, Any] = {}
 
-    @np.errstate(all="ignore")
     def train(self, rngs: Sequence[np.random.Generator], done: Callable[[int], Any]) -> None:
         """Train some more side by side, one for each generator; `done` is called after every evaluation with its number.
 
         Raises:
             DivergedError: outputs or kernels of one leave the range of numbers.
         """
+        for one in self.each(rngs, done):
+            self.outputs.add(one.pop("outputs"))
+            for name, kernel in one.items():
+                self.kernels.setdefault(name, Moments()).add(kernel)
+            self.finished += 1
+        done(self.problem.steps)
+
+    @np.errstate(all="ignore")
+    def each(self, rngs: Sequence[np.random.Generator], done: Callable[[int], Any]) -> list[dict[str, Array]]:
+        """Outputs and kernels of each of some trained side by side; `done` is called after all evaluations but the last."""
         problem, p = self.problem, self.problem.n_samples
         observer = Observer(problem, self.record, self.blocks, self.space, len(rngs))
         kets, self.begun = self._networks(rngs, observer), []
         for t in range(problem.steps + 1):
             outputs = checked_outputs(problem, self.space.library.get(kets.forward(t)), t)
             self.begun.append(outputs)
-            if t == problem.steps:
-                self._count_in(observer)
-            done(t)
             if t < problem.steps:
+                done(t)
                 slope = problem.loss_function.derivative(outputs[:, :p], problem.targets)
                 kets.backward(t, self.space.library.put(slope * problem.batch_share(t)[:, None]))
+        kernels = observer.kernels()
+        for one in kernels:
+            checked_kernels(one)
+        self.where = observer.where()
+        return [one | {"outputs": outputs} for one, outputs in zip(kernels, np.stack(self.begun, axis=1), strict=True)]
 
     def _networks(self, rngs: Sequence[np.random.Generator], observer: Observer) -> Kets:
         """Untrained networks, in the places of the last ones where they are as many."""
@@ -96,19 +115,8 @@ class Runs:
             self._kets.begin(rngs, observer.leave)
         else:
             self._kets = None  # before others take memory
-            self._kets = Kets(self.problem, self.blocks, self.space, rngs, observer.leave, self.responds)
+            self._kets = Kets(self.problem, self.blocks, self.space, rngs, observer.leave, self.responds, self.summed)
         return self._kets
-
-    def _count_in(self, observer: Observer) -> None:
-        kernels = observer.kernels()
-        for one in kernels:
-            checked_kernels(one)
-        for outputs, one in zip(np.stack(self.begun, axis=1), kernels, strict=True):
-            self.outputs.add(outputs)
-            for name, kernel in one.items():
-                self.kernels.setdefault(name, Moments()).add(kernel)
-        self.finished += len(kernels)
-        self._where = observer.where()
 
     def trajectory(self, meta: dict[str, Any]) -> Trajectory:
         """The mean over the finished ones, or, where there are none yet, over the first evaluations of those begun."""
@@ -118,7 +126,7 @@ class Runs:
             for one in np.stack(self.begun, axis=1):
                 outputs.add(one)
             problem = problem.prefix(len(self.begun) - 1)
-        fields = dict(self._where) if self.finished else {}
+        fields = dict(self.where) if self.finished else {}
         for name, kernel in self.kernels.items():
             fields |= {name: kernel.mean, f"{name}_error": kernel.error}
         return assemble(problem, outputs.mean, outputs.error, meta=meta | {"replicas": outputs.count}, **fields)

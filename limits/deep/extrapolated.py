@@ -1,0 +1,175 @@
+r"""Blocks of form "pre" at $\alpha = \gamma = 1/2$: noise that multiplies $\phi'(x)$, and no state is Gaussian.
+
+With $i = (t, \mu)$, $C_{ij} = E\phi(x_i)\phi(x_j)$ and $D_{ij} = E\delta_i\delta_j$, a neuron's states follow
+
+$$ dx_i = a\,dB_i + a^2\sum_{j<i}(R_{ij} - w_jC_{ij})\,\delta_j\,dp, \qquad E\,dB_i\,dB_j = C_{ij}\,dp, $$
+$$ -d\delta_i = \phi'(x_i)\Big[a\,d\tilde B_i + a^2\Big(\sum_{j\le i}S_{ij} - \sum_{j<i}w_jD_{ij}\Big)\phi(x_j)\,dp\Big], \qquad
+   E\,d\tilde B_i\,d\tilde B_j = D_{ij}\,dp, $$
+
+where $R_{ij}(p) = E[\phi'(x_i)\phi'(x_j)\,\partial x_i/\partial\delta_j]$ is the response of $x_i(p)$ to what is added to
+$\delta_j$ at p, and $S_{ij}(p) = E[\partial\delta_i/\partial x_j]$. The product $\phi'(x_i)\,d\tilde B_i$ is the limit of that
+of one block, whose $x_i$ knows the block's noise through earlier gradients. The law of $(x_i, \delta_i)_i$ has no closed
+equation over depth, for x begins at p = 0 and $\delta$ at p = 1, and so the answer comes from the rung below.
+
+Samples of neurons (`limits.particles`) at L, 2L and 4L blocks, on the same paths of noise, have outputs
+$f_L = f + c/L + O(L^{-2})$; $2f_{4L} - f_{2L}$ is returned. Its error is that of the mean over samples and, as far as depth is
+concerned, its distance from $2f_{2L} - f_L$, about three times what is left.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+import limits
+from limits.library import open_library
+from limits.memory import SHARE, available_memory, require
+from limits.particles import REPLICAS, neurons_of, particle_footprint
+from limits.particles.runs import Moments, Runs
+from limits.problem import Problem
+from limits.record import Record
+from limits.training import DivergedError
+from limits.trajectory import Interrupted, Trajectory, assemble
+
+Array = np.ndarray
+DEPTHS = (4, 2, 1)
+"""How many times fewer blocks than the deepest the three networks have."""
+FEWEST_BLOCKS, MOST_BLOCKS = 16, 1024
+"""Blocks of the deepest network."""
+MOST_PARTICLES = 2**20
+REMEDY = "take fewer steps or samples"
+
+
+@dataclass
+class Extrapolation:
+    """What replicas say of the limit and of its distance from what half the blocks say.
+
+    Attributes:
+        blocks, particles: of the deepest network.
+        best, change: by name of a recorded array.
+        where: which steps, positions and samples are recorded.
+    """
+
+    blocks: int
+    particles: int
+    best: dict[str, Moments] = field(default_factory=dict)
+    change: dict[str, Moments] = field(default_factory=dict)
+    where: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, values: list[dict[str, Array]]) -> None:
+        """Count in a replica: its arrays at L, 2L and 4L blocks."""
+        for name, coarse, middle, fine in ((n, values[0][n], values[1][n], values[2][n]) for n in values[0]):
+            best = 2 * fine - middle
+            self.best.setdefault(name, Moments()).add(best)
+            self.change.setdefault(name, Moments()).add(best - (2 * middle - coarse))
+
+    def error(self, name: str) -> Array:
+        """Of the mean over replicas and of the depth."""
+        return np.hypot(self.best[name].error, np.abs(self.change[name].mean))
+
+    def relative(self, error: Array) -> float:
+        """The largest error of an output, over the larger of 1 and the largest output."""
+        return float(error.max(initial=0.0) / max(1.0, np.abs(self.best["outputs"].mean).max(initial=0.0)))
+
+    @property
+    def worst(self) -> float:
+        """What is held against the tolerance."""
+        return self.relative(self.error("outputs"))
+
+    @property
+    def too_shallow(self) -> bool:
+        """Whether depth, and not chance, makes most of the error."""
+        change = self.change["outputs"]
+        return self.relative(np.abs(change.mean)) > 2 * self.relative(np.hypot(change.error, self.best["outputs"].error))
+
+
+def extrapolated(
+    problem: Problem, record: Record, tol: float, moving: int, done: Callable[[int], Any]
+) -> tuple[Trajectory, bool]:
+    """The limit, and whether it meets the tolerance.
+
+    Args:
+        problem, record, tol: as of `solve`.
+        moving: 0 where blocks stay frozen, else 1.
+        done: called after every evaluation of every network with its number.
+
+    Raises:
+        MemoryError: not even the fewest neurons fit.
+        DivergedError: outputs leave the range of numbers, at all depths tried.
+        Interrupted: with the last finished round in `partial`.
+    """
+    began, rounds = time.perf_counter(), list[Extrapolation]()
+
+    def trajectory(found: Extrapolation, **more: Any) -> Trajectory:
+        depths = [found.blocks // fewer for fewer in DEPTHS]
+        meta = {
+            "rung": "deep",
+            "tol": tol,
+            "depths": depths,
+            "particles": found.particles,
+            "replicas": REPLICAS,
+            "rounds": len(rounds),
+        }
+        meta |= {"estimated_error": found.worst, "version": limits.__version__, "seconds": time.perf_counter() - began}
+        kernels = [name for name in found.best if name != "outputs"]
+        fields = {name: found.best[name].mean for name in kernels} | {f"{name}_error": found.error(name) for name in kernels}
+        outputs = found.best["outputs"].mean
+        return assemble(problem, outputs, found.error("outputs"), meta=meta | more, **fields, **found.where)
+
+    try:
+        for found in _rounds(problem if moving else _frozen(problem), record, tol, done):
+            rounds.append(found)
+    except KeyboardInterrupt as stop:
+        if not rounds:
+            raise
+        raise Interrupted(trajectory(rounds[-1], partial=True)) from stop
+    return trajectory(rounds[-1]), rounds[-1].worst <= tol
+
+
+def _frozen(problem: Problem) -> Problem:
+    """The same without updates of blocks, which at finite depths would vanish only slowly."""
+    parametrization = replace(problem.parametrization, gamma=problem.parametrization.alpha)
+    return replace(problem, parametrization=parametrization, optimizer=replace(problem.sgd, lr=0.0))
+
+
+def footprint(problem: Problem, record: Record, blocks: int, particles: int) -> int:
+    """Bytes of the networks of all three depths, and of what they record."""
+    networks = sum(particle_footprint(problem, record, blocks // fewer, particles) for fewer in DEPTHS)
+    return networks + 9 * record.size(problem)
+
+
+def _rounds(problem: Problem, record: Record, tol: float, done: Callable[[int], Any]) -> Iterator[Extrapolation]:
+    """Ever better answers until one meets the tolerance: with more blocks or more neurons, whichever is wanting, if they fit."""
+    blocks, particles = FEWEST_BLOCKS, neurons_of(problem, None)
+    require(footprint(problem, record, blocks, particles), "this limit", REMEDY)
+    while True:
+        try:
+            found = _round(problem, record, blocks, particles, done)
+        except DivergedError:  # perhaps only where blocks are few
+            if not (2 * blocks <= MOST_BLOCKS and _fits(problem, record, 2 * blocks, particles)):
+                raise
+            blocks *= 2
+            continue
+        yield found
+        deeper = found.too_shallow
+        larger = (2 * blocks, particles) if deeper else (blocks, 4 * particles)
+        allowed = larger[0] <= MOST_BLOCKS and larger[1] <= MOST_PARTICLES and _fits(problem, record, *larger)
+        if found.worst <= tol or not allowed:
+            return
+        blocks, particles = larger
+
+
+def _fits(problem: Problem, record: Record, blocks: int, particles: int) -> bool:
+    return footprint(problem, record, blocks, particles) <= SHARE * available_memory()
+
+
+def _round(problem: Problem, record: Record, blocks: int, particles: int, done: Callable[[int], Any]) -> Extrapolation:
+    library, found = open_library("numpy", None, "float64"), Extrapolation(blocks, particles)
+    networks = [Runs(problem, record, library, blocks // fewer, particles, summed=fewer) for fewer in DEPTHS]
+    for replica in range(REPLICAS):
+        found.add([runs.each([np.random.default_rng([0, replica])], done)[0] for runs in networks])
+        found.where = networks[-1].where
+        done(problem.steps)
+    return found
