@@ -18,14 +18,19 @@ torch = pytest.importorskip("torch")
 from audit_models import MISTAKES, MLP, Recipe, adam, asked, regression, squared  # noqa: E402
 from torch import nn  # noqa: E402
 
+from limits import scale  # noqa: E402
+from limits.compare.slopes import Estimate  # noqa: E402
 from limits.parametrization import COMPLETEP, DEPTH_MUP, Parametrization  # noqa: E402
 from limits.pytorch import Audit, coordinate_check  # noqa: E402
 from limits.pytorch import audit as audit_module  # noqa: E402
 from limits.pytorch.audit_blocks import find_blocks, passed  # noqa: E402
 from limits.pytorch.audit_drift import drift  # noqa: E402
+from limits.pytorch.audit_findings import Finding  # noqa: E402
 from limits.pytorch.audit_fits import Grid, fitted, with_margins  # noqa: E402
-from limits.pytorch.audit_laws import laws, stand_in  # noqa: E402
+from limits.pytorch.audit_laws import Law, laws, stand_in  # noqa: E402
 from limits.pytorch.audit_measure import Setting, first_order, frozen, measure  # noqa: E402
+from limits.pytorch.audit_rules import Rules  # noqa: E402
+from limits.pytorch.audit_traps import remedy  # noqa: E402
 
 DOCS = Path(__file__).parents[1] / "docs"
 SMALL = {"widths": (32, 64), "blocks": (2, 4), "seeds": 3}
@@ -93,6 +98,90 @@ def test_a_planted_mistake_is_named(mistake):
     assert audit[quantity, axis].remedy in str(audit)
     if trap == ENDS:
         assert failed(audit) == {(quantity, axis)}, "nothing else is blamed"
+
+
+RATES = {"width": (Recipe(rate=-0.5), "n^-0.50", "n_base)^-1"), "blocks": (Recipe(gamma=0.5), "L^-0.50", "no factor of L")}
+"""Learning rates of hidden matrices with another factor of width, or of depth, than Adam's n^-1: (recipe, theirs, what to do)."""
+
+
+@pytest.mark.parametrize("axis", RATES)
+def test_the_remedy_is_the_rule_where_it_explains_the_fitted_power(axis):
+    """The rule by its name and with its reason, the fitted powers as evidence; said once, for all that it explains."""
+    recipe, given, needed = RATES[axis]
+    audit = coordinate_check(**asked("mlp", recipe))
+    rule = scale("width=2,blocks=2", "width=4,blocks=4", optimizer="adam")["hidden"].lr
+    said, finding = audit["update of up", axis].remedy, audit["update of up", axis]
+    assert said.startswith(
+        f"learning rates of up, down scale like {given}, and the rule of limits.scale for hidden matrices under adam"
+    )
+    assert f"is {rule}: give them " in said
+    assert needed in said
+    assert said.endswith(f"Why: {rule.why}")
+    assert f"({finding.off:+.2f} ± {finding.margin:.2f})" in said
+    assert said == audit["update of down", axis].remedy == audit["stream update", axis].remedy
+    assert str(audit).count(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("mistake", "seen"),
+    [("multiplier L^-1/2", "as with Depth-µP's multiplier L^-1/2"), ("no multiplier", "as without a multiplier")],
+)
+def test_the_remedy_of_branches_is_their_rule(mistake, seen):
+    audit = coordinate_check(**asked("mlp", MISTAKES[mistake], widths=(32, 64)))
+    said, branch = audit["initial branch", "blocks"].remedy, scale("width=2,blocks=2", "width=4,blocks=4").branch
+    assert f", {seen}, where L^-1 was declared" in said
+    assert f"is the multiplier {branch}; give every branch the factor (L / L_base)^-1," in said
+    assert said.endswith(f"Why: {branch.why}")
+
+
+def a_finding(value, quantity="update of up", axis="width", exact=0):
+    """One that fails by `value`, known to 0.05."""
+    law = Law(quantity, axis, "learning", Fraction(exact), "", "stable during training", "feature learning")
+    nothing = np.zeros(0)
+    return Finding(law, Estimate(value, 0.02, 7), 0.05, 0.2, nothing, nothing, nothing)
+
+
+@pytest.mark.parametrize(
+    ("rate", "value", "by_rule"),
+    [(0.0, 0.9, True), (0.0, 0.76, True), (0.0, 0.6, False), (-1.0, 0.9, False), (-1.8, -0.7, True), (-2.0, 0.9, False)],
+)
+def test_the_fitted_power_stands_where_no_rule_explains_it(rate, value, by_rule):
+    """The rule of Adam is n^-1; learning rates of n^rate would be off by rate + 1, which is held against what was fitted."""
+    finding = a_finding(value)
+    rules = replace(Rules.of(torch.optim.Adam([torch.zeros(1)]), COMPLETEP, 2, ["up"], {}), rates={("up", "width"): rate})
+    said = remedy(finding, [finding], (), {}, rules)
+    assert said.startswith("learning rates of up scale like ") == by_rule
+    if not by_rule:
+        assert f"multiply the learning rate by (n / n_base)^{-value:+.2g}" in said
+        assert ("the rule of limits.scale for hidden matrices under adam is m_N^-1" in said) == (rate == 0.0), said
+    unknown = remedy(finding, [finding], (), {}, replace(rules, rows={}))
+    assert unknown.endswith(f"multiply the learning rate by (n / n_base)^{-value:+.2g}")
+
+
+def test_a_readout_that_errs_alone_is_not_laid_at_the_rates():
+    layer, out = a_finding(0.9), a_finding(0.5, "logit update")
+    rules = replace(Rules.of(torch.optim.Adam([torch.zeros(1)]), COMPLETEP, 2, ["up"], {}), rates={("up", "width"): 0.0})
+    assert "the read-out needs a multiplier" in remedy(out, [layer, out], (), {}, rules)
+    stream = a_finding(0.9, "stream update")
+    assert remedy(out, [layer, out, stream], (), {}, rules).startswith("learning rates of up")
+
+
+def test_rules_are_those_of_the_optimizer():
+    """By its class, or one that it inherits from; layers with exponents of their own have rows of their own."""
+
+    class Own(torch.optim.SGD):
+        pass
+
+    weights, slopes = [torch.zeros(2, 2)], {("lr of up", "width"): -0.5, ("std of up", "width"): -1.0}
+    for optimizer, name in ((torch.optim.AdamW(weights), "adamw"), (Own(weights, lr=1.0), "sgd")):
+        rules = Rules.of(optimizer, COMPLETEP, 2, ["up", "down"], slopes)
+        assert {row.optimizer for row in rules.rows.values()} == {name}
+        assert rules.rates == {("up", "width"): -0.5}
+    unknown = Rules.of(torch.optim.RMSprop(weights), COMPLETEP, 2, ["up"], slopes)
+    assert (unknown.rows, str(unknown.branch)) == ({}, "m_L^-1")
+    apart = Parametrization(1, (0, "1/2"))
+    assert [row.role for row in Rules.of(optimizer, apart, 2, ["up", "down"], {}).rows.values()] == ["hidden 1", "hidden 2"]
+    assert Rules.of(optimizer, apart, 2, ["up"], {}).rows == {}
 
 
 def test_other_exponents_are_told_apart():

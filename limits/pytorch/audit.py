@@ -15,6 +15,7 @@ from limits.pytorch.audit_findings import Audit
 from limits.pytorch.audit_fits import Grid, Size, cautions, compared, diverged, epsilons, fitted, slopes, with_margins
 from limits.pytorch.audit_laws import epsilon_laws, laws, stand_in
 from limits.pytorch.audit_measure import Setting, drawn, measure
+from limits.pytorch.audit_rules import Rules
 from limits.pytorch.audit_traps import NOTICED, remedy, traps
 from limits.regimes import classify
 from limits.validation import Progress, number, reporting, share, whole
@@ -130,10 +131,11 @@ def coordinate_check(
     findings = with_margins(findings, judge[1])
 
     unjudged = slopes(grid, measured)
-    where, notes = _looked(setting, grid, draws[0])
+    where, optimizer, notes = _looked(setting, grid, draws[0])
     notes = (*notes, *cautions(measured))
     found = traps(findings, unjudged, ratios, where.each)
-    advised = [replace(each, remedy=remedy(each, findings, found, unjudged)) for each in findings]
+    rules = Rules.of(optimizer, parametrization, block_depth, _layers(measured), unjudged)
+    advised = [replace(each, remedy=remedy(each, findings, found, unjudged, rules)) for each in findings]
     regime = classify(parametrization, block_depth=block_depth)
     meta = {"widths": list(grid.widths), "blocks": list(grid.blocks), "at_width": grid.at_width, "at_blocks": grid.at_blocks}
     meta |= {"seeds": seeds, "seed": seed, "steps": setting.steps, "block_depth": block_depth, "lrs": factors.tolist()}
@@ -272,11 +274,11 @@ def _layers(measured: Mapping[Size, list[dict[str, float]]]) -> list[str]:
     return [key.removeprefix("update of ") for key in next(iter(measured.values()))[0] if key.startswith("update of ")]
 
 
-def _looked(setting: Setting, grid: Grid, draw: Sequence[int]) -> tuple[Blocks, tuple[str, ...]]:
-    """The blocks of one model, and how models were measured, in sentences."""
+def _looked(setting: Setting, grid: Grid, draw: Sequence[int]) -> tuple[Blocks, Any, tuple[str, ...]]:
+    """The blocks of one model, its optimizer, and how models were measured, in sentences."""
     from torch import nn
 
-    model, _ = drawn(setting, *grid.sizes[0], draw)
+    model, optimizer = drawn(setting, *grid.sizes[0], draw)
     where, kinds = find_blocks(model, grid.sizes[0][1], setting.modules), {type(module).__name__ for module in model.modules()}
     notes = [f"{len(where.names)} blocks at {grid.sizes[0]} (width, blocks): {where.names[0]}, …"]
     if where.each > 1:
@@ -285,4 +287,4 @@ def _looked(setting: Setting, grid: Grid, draw: Sequence[int]) -> tuple[Blocks, 
         notes.append("dropout is on in training and off on the probe")
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         notes.append("batch norms use the statistics of the batch on the probe, running ones are not used")
-    return where, tuple(notes)
+    return where, optimizer, tuple(notes)

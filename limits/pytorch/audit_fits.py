@@ -9,7 +9,7 @@ import numpy as np
 from limits.compare.slopes import Estimate, slope
 from limits.pytorch.audit_findings import Finding
 from limits.pytorch.audit_laws import BASE, BLOCKS, LEARNING, SAME_BASE, SIZE, WIDTH, Law
-from limits.pytorch.audit_traps import Slopes
+from limits.pytorch.audit_rules import Slopes
 
 Size = tuple[int, int]
 Measured = Mapping[Size, Sequence[Mapping[str, float]]]
@@ -119,14 +119,14 @@ def with_margins(findings: Sequence[Finding], error_rate: float) -> list[Finding
 
 
 def slopes(grid: Grid, measured: Measured) -> Slopes:
-    """Exponents of what is not judged: standard deviations of initial weights, and epsilon over gradients."""
+    """Exponents of what is not judged: standard deviations of initial weights, epsilon over gradients, and learning rates."""
     gone = diverged(measured)
     found = {}
     for axis in (WIDTH, BLOCKS):
         kept = [size for size in grid.along(axis) if size not in gone]
         for quantity in next(iter(measured.values()))[0]:
             logs = _logs(quantity, kept, measured)
-            if quantity.startswith(("std of ", "epsilon of ")) and len(kept) > 1 and np.all(np.isfinite(logs)):
+            if quantity.startswith(("std of ", "epsilon of ", "lr of ")) and len(kept) > 1 and np.all(np.isfinite(logs)):
                 found[quantity, axis] = slope(np.log([size[axis == BLOCKS] for size in kept]), logs).value
     return found
 

@@ -11,7 +11,8 @@ adds to its input), and rms over entries and, where there is an $l$, blocks:
 * "increments": $z^l - z^{l-1}$ of $z = x_T - x_0$
 * "second order": $[B^l_T - B^l_0](x^{l-1}_T) - D$ over $D = \partial_\theta B^l_0(x^{l-1}_T)\,(\theta_T - \theta_0)$
 * "update of NAME": $\Delta W y$ over $W_0y$ of what the layer NAME of the blocks reads ($\Delta W y$ alone if $W_0 = 0$); "std of
-  NAME", "epsilon of NAME": of its initial weights, and Adam's $\varepsilon$ over the rms of its last gradient
+  NAME", "epsilon of NAME", "lr of NAME": of its initial weights, Adam's $\varepsilon$ over the rms of its last gradient, and its
+  learning rate
 
 The growth of the stream, $g = \lVert x^L_0\rVert/\lVert x^0_0\rVert$, is a constant only in the limit. What it multiplies is
 divided by it: with $h$ and $h'$ the powers of its input with which a block, and what follows the blocks, grow (0 to 1; 0 behind a
@@ -143,11 +144,11 @@ def quiet() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _epsilons(model: Any, optimizer: Any) -> dict[str, float]:
-    """By name of the parameter, the epsilon of its group; of optimizers that have none, nothing."""
+def _given(model: Any, optimizer: Any, what: str) -> dict[str, float]:
+    """By name of the parameter, the "eps" or "lr" of its group; of optimizers that have none, nothing."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    groups = [group for group in optimizer.param_groups if "eps" in group]
-    return {names[id(p)]: float(group["eps"]) for group in groups for p in group["params"] if id(p) in names}
+    groups = [group for group in optimizer.param_groups if what in group]
+    return {names[id(p)]: float(group[what]) for group in groups for p in group["params"] if id(p) in names}
 
 
 def backward_growth(model: Any, blocks: Blocks, setting: Setting) -> dict[str, float]:
@@ -163,21 +164,23 @@ def backward_growth(model: Any, blocks: Blocks, setting: Setting) -> dict[str, f
 
 
 def _layers_of(drawn_model: Any, model: Any, blocks: Blocks, optimizer: Any) -> dict[str, float]:
-    """By layer of a block: standard deviation of initial weights, and epsilon over the rms of the gradient of the last step."""
-    epsilons, pools = _epsilons(model, optimizer), Pools()
+    """By layer: standard deviation of initial weights, epsilon over the rms of the gradient of the last step, learning rate."""
+    epsilons, rates, pools = _given(model, optimizer, "eps"), _given(model, optimizer, "lr"), Pools()
     for at, block, trained in zip(blocks.names, blocks.of(drawn_model), blocks.of(model), strict=True):
         weights = {name: layer.weight for name, layer in matrices(trained)}
         for name, layer in matrices(block):
             full = f"{at}.{name}".rstrip(".")
             inner, gradient = short(full, blocks), weights[name].grad
             pools.add(f"std of {inner}", layer.weight)
+            if f"{full}.weight" in rates:
+                pools.add(f"lr of {inner}", layer.weight.new_tensor([rates[f"{full}.weight"]]).double())
             if gradient is not None and f"{full}.weight" in epsilons:
                 pools.add(f"gradient of {inner}", gradient)
                 pools.add(f"epsilon of {inner}", gradient.new_tensor([epsilons[f"{full}.weight"]]))
     values = pools.roots()
     layers = [key.removeprefix("epsilon of ") for key in values if key.startswith("epsilon of ")]
     ratios = {f"epsilon of {key}": over(values[f"epsilon of {key}"], values[f"gradient of {key}"]) for key in layers}
-    return {key: value for key, value in values.items() if key.startswith("std of ")} | ratios
+    return {key: value for key, value in values.items() if key.startswith(("std of ", "lr of "))} | ratios
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ import numpy as np
 
 from limits.pytorch.audit_findings import FAIL, Finding, Trap
 from limits.pytorch.audit_laws import BASE, BLOCKS, SIZE, WIDTH
+from limits.pytorch.audit_rules import UPDATE, Rules, Slopes
 
-Slopes = Mapping[tuple[str, str], float]
-"""Fitted exponents of what is not judged, by quantity and axis."""
 NOTICED = 0.25
 """Of an exponent that should be zero, or of epsilon over the gradient."""
 FOUND, CLEAR, UNCHECKED = "found", "clear", "not checked"
@@ -115,8 +114,8 @@ def _followed(layer: str, slopes: Slopes) -> bool:
     return all((f"epsilon of {layer}", axis) in slopes for axis in (WIDTH, BLOCKS))
 
 
-def remedy(finding: Finding, findings: Sequence[Finding], found: Sequence[Trap], slopes: Slopes) -> str:
-    """What to do about one finding that fails, in a sentence; one that a trap explains has the trap's."""
+def remedy(finding: Finding, findings: Sequence[Finding], found: Sequence[Trap], slopes: Slopes, rules: Rules) -> str:
+    """What to do about one finding that fails; one that a trap or a rule explains has what these say, others a fitted power."""
     if finding.verdict != FAIL:
         return ""
     law = finding.law
@@ -124,12 +123,21 @@ def remedy(finding: Finding, findings: Sequence[Finding], found: Sequence[Trap],
         return by_trap
     if law.verdict != SIZE and any(f.verdict == FAIL and f.law.verdict == SIZE and f.law.axis == law.axis for f in findings):
         return f"repair the sizes in {law.axis} first: what they grow or shrink by is in the updates too"
-    if finding.remedy or law.axis == BASE:
-        return finding.remedy
-    return _in_sizes(finding, findings, slopes) if law.verdict == SIZE else _in_updates(finding, findings)
+    if law.verdict == SIZE and law.axis != BASE:
+        return _in_sizes(finding, findings, slopes, rules)
+    if _follows(finding, findings, rules) and (by_rule := rules.in_rates(findings, law.axis)):
+        return by_rule
+    return finding.remedy if finding.remedy or law.axis == BASE else _in_updates(finding, findings, rules)
 
 
-def _in_sizes(finding: Finding, findings: Sequence[Finding], slopes: Slopes) -> str:
+def _follows(finding: Finding, findings: Sequence[Finding], rules: Rules) -> bool:
+    """Whether what is wrong with the learning rates of layers is what is wrong here: read-outs err on their own."""
+    if finding.law.quantity.startswith(UPDATE):
+        return rules.explained(finding)
+    return finding.law.quantity != "logit update" or "stream update" in _failing(findings, finding.law.axis)
+
+
+def _in_sizes(finding: Finding, findings: Sequence[Finding], slopes: Slopes, rules: Rules) -> str:
     """Before training."""
     law, power = finding.law, f"{finding.measured.value:+.2f}"
     if law.quantity == "logits":
@@ -142,12 +150,11 @@ def _in_sizes(finding: Finding, findings: Sequence[Finding], slopes: Slopes) -> 
         return f"{law.quantity} scales like n^{power}: hidden weights need an initial deviation of order n^-1/2 (here: {weights})"
     if law.quantity == "initial sum" and "initial branch" in _failing(findings, BLOCKS):
         return ""
-    wanted = f"{law.quantity} scales like L^{power} where L^{law.exact} was declared"
-    return f"{wanted}: multiply every branch by (L / L_base)^-alpha, L counting residual blocks, and by no other factor of L"
+    return rules.in_branches(finding)
 
 
-def _in_updates(finding: Finding, findings: Sequence[Finding]) -> str:
-    """Where sizes are right and what training changes is not."""
+def _in_updates(finding: Finding, findings: Sequence[Finding], rules: Rules) -> str:
+    """Where sizes are right and what training changes is not, and no rule explains it: by the fitted power."""
     law, power, size = finding.law, f"{finding.measured.value:+.2f}", _size(finding)
     if law.quantity == "logit update" and law.axis == WIDTH and "stream update" not in _failing(findings, WIDTH):
         so = f"logit update scales like n^{power} and the stream does not"
@@ -158,9 +165,11 @@ def _in_updates(finding: Finding, findings: Sequence[Finding]) -> str:
     if law.quantity == "second order":
         so = "linear in their updates" if finding.off < 0 else "ever less linear in their updates"
         return f"how far a block's update is from linear scales like L^{power}, not L^{law.exact}: with depth, blocks become {so}"
-    kept = "the learning rate" if law.quantity.startswith("update of") else "learning rates (and Adam's eps)"
+    of_layer = law.quantity.startswith(UPDATE)
+    kept = "the learning rate" if of_layer else "learning rates (and Adam's eps)"
     wanted = f"{law.quantity} {'vanishes' if finding.off < 0 else 'grows'} like {size}^{power} where {size}^{law.exact} is wanted"
-    return f"{wanted}: multiply {kept} by ({size} / {size}_base)^{-finding.off:+.2g}"
+    rule = rules.beside(finding) if of_layer else ""
+    return f"{wanted}: multiply {kept} by ({size} / {size}_base)^{-finding.off:+.2g}{rule}"
 
 
 def _size(finding: Finding) -> str:
