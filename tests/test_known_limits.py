@@ -6,10 +6,12 @@ from itertools import product
 import numpy as np
 import pytest
 
-from limits import NoLimitError, Record, classify, solve
+from limits import NoLimitError, Record, classify, recurse, solve
+from limits.deep import UnresolvedError
 from limits.optimizers import SGD
 from limits.parametrization import Parametrization
 from limits.problem import Problem, ResNet
+from limits.training import DivergedError
 
 ALPHAS = [Fraction(n, 12) for n in range(6, 13)]
 PHIS = ["linear", "tanh", "relu", "gelu", "sin + cos"]
@@ -17,8 +19,8 @@ MORE_PHIS = ["abs", "sin", "erf", "silu", "softplus", "gaussian", "0.5*relu - ta
 
 
 def block(name, k=1, **how):
-    """A small multiplier where features would grow beyond all bounds at a finite depth."""
-    return ResNet(name, k, multiplier=0.3 if name == "square" else 1.0, **how)
+    """A small multiplier where features would grow beyond all bounds at a finite depth: squares of squares do so sooner."""
+    return ResNet(name, k, multiplier={1: 0.3, 2: 0.25}[k] if name == "square" else 1.0, **how)
 
 
 def answer(model, parametrization):
@@ -69,6 +71,19 @@ def test_one_layer():
 
 def test_two_layers():
     assert two_layers(["tanh", "relu"], [(0, 0)]) == (8, 8)
+
+
+def test_what_grows_beyond_all_bounds_has_no_answer():
+    """A larger multiplier of two squares: one step makes features infinite before p = 1, as more and more blocks show."""
+    model = ResNet("square", 2, multiplier=0.3, mean_subtraction=False)
+    with pytest.raises(UnresolvedError, match="learning rate or multiplier is too large"):
+        answer(model, Parametrization(1, 0))
+    problem = Problem(model, Parametrization(1, 0), SGD(0.5, 1), [[1.0, 0.3]], [[1.0]])
+    few, more = (recurse(problem, blocks=L, particles=2**12, record=Record(kinds=())).outputs[1, 0, 0] for L in (8, 32))
+    assert few > 1
+    assert more > 10 * few
+    with pytest.raises(DivergedError):
+        recurse(problem, blocks=128, particles=2**12, record=Record(kinds=()))
 
 
 @pytest.mark.slow

@@ -11,9 +11,11 @@ Here $y_k$ are the features made orthonormal one after the other, $x_i = \sum_k 
 by Stein's lemma the first sum is the response $\sum_jx_j\,E[\partial\delta h_i/\partial\hat h_j]$ of $h_i$ through all earlier
 ones, for any $\phi$, kinked or not, and it stays regular where features coincide. TP6, Definition F.2, lacks it.
 
-What was learned counts only in the coordinates y: $\sum_jw_jC^0_{ij}\,\delta h_j = \sum_kL_{ik}\Psi_k$ with
-$\Psi_k = \sum_jw_jL_{jk}\,\delta h_j$, and the last sum in $\delta_i'$ is $\sum_ky_kE[\delta h_i\Psi_k]$. Features of many
-samples at many steps hardly leave the span of a few, and as many $\Psi_k$ are all that is kept.
+What was learned counts only in the coordinates y, with $\Psi_k = \sum_jw_jL_{jk}\,\delta h_j$, and goes together with the noise:
+
+$$ H_k = z_k - a\Psi_k, \qquad h_i = \sum_kL_{ik}H_k, \qquad -\delta_i' = a\sum_ky_k\,E[H_k\,\delta h_i]. $$
+
+Features of many samples at many steps hardly leave the span of a few, and as many $H_k$ are all that is kept.
 
 Functions of (U, V) are held at a cloud of N neurons, expectations given (U, V) are means over K points z, the same at every
 depth: for any clouds the flow is smooth in p. What $\phi(\hat h)$ and $\phi'(\hat h)$ contribute is known, zero after the means
@@ -158,14 +160,12 @@ class NeuronFunctions(GivenNeurons):
         super().__init__(problem, record, panels, clouds)
         z, n = self.z, len(panels.nodes)
         require(one_layer_footprint(problem, record, n, z[0].size, len(z)), "this limit", REMEDY)
-        self.psi = np.zeros((n, len(z), *z.shape[1:]), z.dtype)
-        self.velocity = np.zeros_like(self.psi) if problem.sgd.momentum else None
+        self.made_of = np.tile(z, (n, 1, 1, 1))  # H
+        self.velocity = np.zeros_like(self.made_of) if problem.sgd.momentum else None
 
-    # What a pass sees at one node, of `new` features: arrays (new, N, K).
-
-    def _seen(self, node: int, rows: Array) -> Array:
-        """What was learned, for features with rows of L."""
-        return self.moving * self.a * np.tensordot(rows.astype(self.z.dtype), self.psi[node, : rows.shape[1]], 1)
+    def _h(self, node: int, rows: Array) -> Array:
+        """Of features with rows of L, shape (new, N, K)."""
+        return np.tensordot(rows.astype(self.z.dtype), self.made_of[node, : rows.shape[1]], 1)
 
     # Features.
 
@@ -186,8 +186,8 @@ class NeuronFunctions(GivenNeurons):
 
     def _conditional(self, node: int, rows: Array) -> Array:
         r"""$E[\phi(h) - \phi(\hat h) \mid U, V]$, shape (new, N)."""
-        hats = self._hats(rows)
-        return self._moved(self.phi.phi, hats, self.phi.phi(hats - self._seen(node, rows))).mean(-1)
+        values = self.phi.phi(self._h(node, rows))
+        return (values if self.phi.centred else self._moved(self.phi.phi, self._hats(rows), values)).mean(-1)
 
     # Gradients.
 
@@ -206,18 +206,11 @@ class NeuronFunctions(GivenNeurons):
 
     def _pulls(self, node: int, rows: Array) -> Array:
         r"""What a gradient times these, summed over neurons, adds to itself along y, shape (new, all, N)."""
-        hats = self._hats(rows)
-        slopes = self.phi.derivative(hats - self._seen(node, rows))
-        with_z = self._with_noise(self._moved(self.phi.derivative, hats, slopes), rows.shape[1])
-        return self.moving * self.a**2 * self._with_learned(node, slopes, rows.shape[1]) - self.a * with_z
-
-    def _with_learned(self, node: int, slopes: Array, count: int) -> Array:
-        r"""Factors of a gradient in $E\,\delta h_i\Psi_k$."""
-        return self._over_points(slopes, self.psi[node, :count])
-
-    def _with_noise(self, moved: Array, count: int) -> Array:
-        r"""Factors of a gradient in $E\,z_k\delta h_i$."""
-        return self._over_points(moved, self.z[:count])
+        count = rows.shape[1]
+        pulls = self._over_points(self.phi.derivative(self._h(node, rows)), self.made_of[node, :count])
+        if not self.phi.centred:  # mean zero, and as far from it over the points as the other
+            pulls -= self._over_points(self.phi.derivative(self._hats(rows)), self.z[:count])
+        return -self.a * pulls
 
     def _pull_back(self, x: Array) -> Array:
         r"""What the initial blocks add per unit of $E\delta$, $-a\,x\,E\phi''(\hat h)$."""
@@ -227,24 +220,24 @@ class NeuronFunctions(GivenNeurons):
 
     def _learn(self, x: Array, delta: Array) -> None:
         for node, (rows, d) in enumerate(zip(self.rows, delta / self.root, strict=True)):
-            turns = self.phi.derivative(self._hats(rows) - self._seen(node, rows)) * d[..., None].astype(self.z.dtype)
+            turns = self.phi.derivative(self._h(node, rows)) * d[..., None].astype(self.z.dtype)
             self._add(node, self._rate() * np.tensordot(rows.T.astype(self.z.dtype), turns, 1))
         super()._learn(x, delta)
 
     def _rate(self) -> float:
-        """The learning rate of the step that ends."""
-        return float(self.problem.sgd.schedule("lr")[self.now])
+        r"""The learning rate of the step that ends, times what stands before $\Psi$."""
+        return self.moving * self.a * float(self.problem.sgd.schedule("lr")[self.now])
 
     def _add(self, node: int, gradient: Array) -> None:
         """One step of what is learned, with momentum."""
-        psi = self.psi[node, : len(gradient)]
+        made_of = self.made_of[node, : len(gradient)]
         if self.velocity is None:
-            psi += gradient
+            made_of -= gradient
             return
         velocity = self.velocity[node, : len(gradient)]
         velocity *= self.problem.sgd.momentum
         velocity += gradient
-        psi += velocity
+        made_of -= velocity
 
 
 def mean_curvature(phi: Nonlinearity, u: Array) -> Array:

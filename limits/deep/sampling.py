@@ -28,7 +28,7 @@ CLOUDS = 8
 """How many clouds an error is read from."""
 POINTS = (2**10, 2**18)
 """The fewest and the most points of a cloud."""
-NESTED = (2**15, 2**21)
+NESTED = (2**13, 2**21)
 """The fewest and the most inner points, of all outer ones together."""
 LATTICE = 3
 """Largest dimension in which a lattice is better than a Sobol sequence."""
