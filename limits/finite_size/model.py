@@ -59,9 +59,6 @@ class Interval(NamedTuple):
     def __str__(self) -> str:
         return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
 
-    def __repr__(self) -> str:
-        return f"Interval({self})"
-
 
 def squares(kind: str, size: tuple[float, float, float]) -> Array:
     """Squares of the terms of a law at a size."""
