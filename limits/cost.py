@@ -1,14 +1,19 @@
 """What a rung will cost before it runs: memory from its array sizes, time from short trial runs on this machine."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from limits.deep import solve
+from limits.deep.extrapolated import footprint as extrapolation_footprint
 from limits.deep.nonlinear import nonlinear_footprint
+from limits.deep.sampling import CLOUDS
+from limits.deep.solve import sampled_footprint
 from limits.directions import trained_directions
 from limits.finite import simulate, simulation_footprint
 from limits.finite.ensemble import checked_block_width
+from limits.markup import brief
 from limits.particles import (
     REPLICAS,
     neurons_of,
@@ -40,7 +45,7 @@ class Estimate:
         bytes: memory at its peak, beyond what the interpreter holds.
         seconds: wall time; None unless `estimate(..., calibrate=True)`.
         parts: the memory by what holds it, in bytes.
-        sizes: width, blocks, seeds or depth nodes it was worked out for.
+        sizes: width, blocks, seeds, particles, depth nodes or points of a cloud it was worked out for.
     """
 
     rung: str
@@ -48,6 +53,8 @@ class Estimate:
     seconds: float | None
     parts: dict[str, int]
     sizes: dict[str, int]
+
+    __repr__ = brief
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -67,6 +74,7 @@ def estimate(
     blocks: int | None = None,
     seeds: int = 1,
     block_width: int | None = None,
+    particles: int | None = None,
     tol: float | None = None,
     record: Record | None = None,
     dtype: str = "float32",
@@ -76,6 +84,10 @@ def estimate(
 
     Memory is counted from the arrays the run will hold (right within a factor of two). For `solve` the number of depth
     nodes is taken from a trial run of the first three steps: a problem whose later steps are harder to resolve takes more.
+    So are the blocks and particles where the limit is extrapolated, and the points where expectations are over clouds, on the
+    assumption that the error of a cloud depends little on the number of samples, of which a trial takes at most four, and
+    grows like the root of the number of steps. Clouds grow fourfold: where that errs, because an error is close to the
+    tolerance, memory is four times as much or as little. No run takes more than is free.
     Time comes from trial runs of a few steps, scaled by the known cost: (T + 1) L n^2 for networks (times the number of
     samples if the blocks are nonlinear), and T L products that grow from a fixed cost to T^2 for the limits. Trials of
     nonlinear limits take at most four samples, and their time counts with the square of the samples.
@@ -87,6 +99,7 @@ def estimate(
         blocks: of the networks; for "simulate" and "recurse".
         seeds: networks; for "simulate".
         block_width: width inside a block; for "simulate".
+        particles: neurons of a sample; for "recurse", and its default unless another is given.
         tol: of the limit; for "solve", and its default unless another is given.
         record: kernels that would be kept; what a run keeps by default if None.
         dtype: of the networks.
@@ -120,24 +133,43 @@ def estimate(
     of: dict[str, Any] = {"forward": r * (problem.steps + 1), "backward": d * problem.steps, "new": max(r, d)}
     if rung == "recurse":
         L = _needed(blocks, "blocks", rung)
-        if not closed(problem):
-            N = neurons_of(problem, None)
+        if particles is not None or not closed(problem):
+            N = neurons_of(problem, particles)
             together = side_by_side(problem, record, open_for_kets("numpy", None, "float64"), L, N, REPLICAS)
             neurons = together * particle_footprint(problem, record, L, N)
             kernels = sampling_footprint(problem, record, L, N, replicas=together) - neurons
             parts = {"kernels": kernels, "neurons": neurons}
-            return _sum(rung, parts, _sampling_seconds(problem, L) if calibrate else None, {"blocks": L})
+            return _sum(rung, parts, _sampling_seconds(problem, L, N) if calibrate else None, {"blocks": L, "particles": N})
         both = len(record.placing(L)[0]) / len(record.positions)  # a position between two blocks needs the levels around it
         kernels = _kernel_bytes(problem, record, 2 * both, 2 + 3 * both**2)
         parts = {"kernels": kernels, "states": footprint(L, 2 * len(record.positions) + 2, **of)}
         return _sum(rung, parts, _recursion_seconds(problem, L) if calibrate else None, {"blocks": L})
     trial = _few(problem).prefix(min(TRIAL_STEPS, problem.steps))
-    nodes = int(solve(trial, tol=tol, record=Record(record.positions, samples=(0,))).meta["nodes"])
+    tried = solve(trial, tol=tol, record=_slight(record)).meta
+    seconds = _limit_seconds(problem, tol, record) if calibrate else None
+    if "points" in tried:
+        sizes = {"nodes": tried["panels"] * (tried["order"] + 2), "points": _points(problem, trial, tried)}
+        parts = {
+            "kernels": _kernel_bytes(problem, record, CLOUDS + 3, CLOUDS + 3),
+            "neurons": sampled_footprint(problem, record, **sizes),
+        }
+        return _sum(rung, parts, seconds, sizes)
+    if "particles" in tried:
+        sizes = {"blocks": tried["depths"][-1], "particles": max(tried["particles"], neurons_of(problem, None))}
+        return _sum(rung, {"neurons": extrapolation_footprint(problem, record, **sizes)}, seconds, sizes)
+    nodes = int(tried["nodes"])
     kernels = _kernel_bytes(problem, record, 4, 7)  # two more resolutions are held beside the one being made
     linear = problem.model.phi.linear
     states = footprint(nodes, len(record.positions) + 2, **of) if linear else nonlinear_footprint(problem, record, nodes)
     parts = {"kernels": kernels, "states": states}
-    return _sum(rung, parts, _limit_seconds(problem, tol, record) if calibrate else None, {"nodes": nodes})
+    return _sum(rung, parts, seconds, {"nodes": nodes})
+
+
+def _points(problem: Problem, trial: Problem, tried: Mapping[str, Any]) -> int:
+    """Points of a cloud, from those of a trial: four times as many where the error will outgrow the tolerance."""
+    error = tried["estimated_error"]
+    grown = error * (problem.steps / max(1, trial.steps)) ** 0.5
+    return tried["points"] * (4 if error <= tried["tol"] < grown else 1)
 
 
 def _few(problem: Problem) -> Problem:
@@ -147,6 +179,11 @@ def _few(problem: Problem) -> Problem:
     first = slice(0, TRIAL_SAMPLES)
     less = {"inputs": problem.inputs[first], "targets": problem.targets[first]}
     return replace(problem, **less, batches=None, probes=None, probe_targets=None)
+
+
+def _slight(record: Record) -> Record:
+    """A record of one sample, where the given one keeps anything, for the panels begin with its positions."""
+    return Record(record.positions, samples=(0,), kinds=("feature",) if record.kinds else ())
 
 
 def _kernel_bytes(problem: Problem, record: Record, copies: float, copies_of_two_depths: float) -> int:
@@ -203,13 +240,13 @@ def _recursion_seconds(problem: Problem, blocks: int) -> float:
     return _growth(problem, problem.steps, lambda t: recurse(problem.prefix(t), blocks=some, record=none)) * blocks / some
 
 
-def _sampling_seconds(problem: Problem, blocks: int) -> float:
+def _sampling_seconds(problem: Problem, blocks: int, particles: int) -> float:
     """One replica of two blocks, for all of them."""
-    none: dict[str, Any] = {"blocks": 2, "record": Record(kinds=()), "replicas": 1, "particles": neurons_of(problem, None)}
+    none: dict[str, Any] = {"blocks": 2, "record": Record(kinds=()), "replicas": 1, "particles": particles}
     return REPLICAS * blocks / 2 * _growth(problem, problem.steps, lambda t: sample(problem.prefix(t), **none))
 
 
 def _limit_seconds(problem: Problem, tol: float | None, record: Record) -> float:
-    few, less = Record(record.positions, samples=(0,)), _few(problem)
+    few, less = _slight(record), _few(problem)
     share = (len(problem.evaluated) / len(less.evaluated)) ** 2
     return share * _growth(less, less.steps, lambda t: solve(less.prefix(t), tol=tol, record=few))

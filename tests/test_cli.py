@@ -112,6 +112,10 @@ def test_estimate_of_nonlinear_blocks_counts_the_neurons_of_recurse():
     found = strict_json(limits("estimate", *SMALL, "--nonlinearity", "tanh", "--width", "8", "--blocks", "2", "--json").stdout)
     assert {"simulate", "recurse", "solve"} < set(found)
     assert found["recurse"]["parts"]["neurons"] > 8 * 8192
+    run = ("estimate", *SMALL, "--nonlinearity", "tanh", "--width", "8", "--blocks", "2", "--particles", "16384", "--json")
+    many = strict_json(limits(*run).stdout)["recurse"]
+    assert many["sizes"]["particles"] == 2 * found["recurse"]["sizes"]["particles"] == 16384
+    assert many["parts"]["neurons"] > found["recurse"]["parts"]["neurons"]
 
 
 def test_compare_writes_a_picture_and_numbers(tmp_path):
@@ -296,6 +300,12 @@ def test_teacher_has_its_sizes():
         (("recurse", "--loss", "hinge"), "loss must be one of cross_entropy, logistic, mse"),
         (("recurse", "--data", "teacher", "--loss", "logistic"), "targets of the logistic loss must be -1 or 1"),
         (("recurse", "--blocks", "0"), "blocks must be a whole number >= 1, got 0"),
+        (("recurse", "--particles", "8"), "particles must be at least"),
+        (("recurse", "--particles", "0"), "particles must be a whole number >= 1, got 0"),
+        (("recurse", "--backend", "abacus"), "backend must be"),
+        (("recurse", "--device", "cuda"), "device"),
+        (("recurse", "--dtype", "float16"), "dtype must be"),
+        (("recurse", "--dtype", "bfloat16"), "kets are orthonormalised, which bfloat16 is too short for"),
         (("recurse", "--kernels", "-1"), "--kernels must be a whole number >= 0, got -1"),
         (("recurse", "--lr", "1e200"), "training diverges"),
         (("recurse", "--steps", "many"), "invalid value for '--steps'"),
@@ -598,6 +608,18 @@ def test_costs_without_a_time_are_shown():
     console.print(_cost_table({"solve": SimpleNamespace(bytes=2_000_000, seconds=None)}))
     assert "2.0 MB" in console.file.getvalue()
     assert "unknown" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_recurse_samples_neurons_where_and_in_what_it_is_told(backend, dtype, request):
+    if backend == "torch":
+        request.getfixturevalue("torch")
+    sizes, where = ("--nonlinearity", "relu", "--blocks", "2", "--particles", "512"), ("--backend", backend, "--dtype", dtype)
+    found = strict_json(limits("recurse", *SMALL, *sizes, *where, "--device", "cpu", "--json").stdout)
+    assert (found["meta"]["backend"], found["meta"]["dtype"], found["meta"]["particles"]) == (backend, dtype, 512)
+    expected = recurse(small_problem(model=ResNet("relu")), blocks=2, particles=512, backend=backend, dtype=dtype)
+    assert_allclose(found["outputs"], expected.outputs, rtol=1e-6, atol=1e-9)
 
 
 def test_recurse_samples_neurons_of_other_blocks():

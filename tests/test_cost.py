@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 from conftest import CATALOGUE
 
-from limits import Record, estimate, recurse, simulate, solve
-from limits.cost import BASE, RUNGS, Estimate
+import limits.deep.one_layer
+import limits.deep.pre_flow
+import limits.deep.two_layer
+import limits.deep.two_layer_post
+from limits import Record, ToleranceWarning, estimate, recurse, simulate, solve
+from limits.cost import BASE, RUNGS, Estimate, _points
+from limits.deep.solve import sampled_footprint
+from limits.memory import SHARE
 from limits.optimizers import SGD, Adam, AdamW, Muon, SignSGD
-from limits.parametrization import DEPTH_MUP, NEURAL_ODE
+from limits.parametrization import COMPLETEP, DEPTH_MUP, NEURAL_ODE, Parametrization
 from limits.problem import Problem, ResNet
 
 NOTHING = Record(kinds=())
@@ -195,6 +201,103 @@ def test_the_limit_of_nonlinear_blocks_is_counted_by_sample():
     assert_estimated(problem, "solve", tol=1e-4, record=NOTHING)
 
 
+# Limits whose expectations are means over clouds.
+
+
+BLOCKS = {
+    "one layer": ResNet("tanh"),
+    "two layers, mlp": ResNet("tanh", 2, form="mlp"),
+    "two layers, post": ResNet("tanh", 2),
+    "pre": ResNet("tanh", form="pre"),
+}
+
+
+def on_clouds(name, steps, samples, d_in):
+    rates = Parametrization("3/4", "1/4") if name == "pre" else COMPLETEP
+    return replace(random_problem(steps, d_in, 1, samples, rates), model=BLOCKS[name])
+
+
+CLOUDED = [
+    ("two layers, mlp", (3, 4, 2), NOTHING),
+    ("pre", (4, 8, 4), NOTHING),
+]
+LARGE_CLOUDED = [
+    ("two layers, post", (2, 2, 2), NOTHING),
+    ("one layer", (4, 8, 3), NOTHING),
+    ("one layer", (6, 6, 3), NOTHING),
+    ("two layers, mlp", (6, 4, 2), Record()),
+    ("two layers, post", (6, 2, 2), NOTHING),
+    ("pre", (8, 8, 3), NOTHING),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "record"), [*CLOUDED, *(pytest.param(*case, marks=pytest.mark.slow) for case in LARGE_CLOUDED)]
+)
+def test_memory_of_clouds(name, sizes, record):
+    """With as many points as the tolerance of 1e-4 takes, which a trial foretells where its error is not close to that."""
+    assert_estimated(on_clouds(name, *sizes), "solve", record=record)
+
+
+@pytest.mark.slow
+def test_memory_of_an_extrapolated_limit():
+    problem = replace(on_clouds("pre", 2, 2, 2), parametrization=DEPTH_MUP)
+    assert_estimated(problem, "solve", record=NOTHING)
+
+
+def test_points_are_those_of_the_run():
+    problem = on_clouds("two layers, mlp", 3, 4, 2)
+    sizes, meta = estimate(problem, "solve", tol=2e-3).sizes, solve(problem, tol=2e-3).meta
+    assert sizes == {"nodes": meta["panels"] * (meta["order"] + 2), "points": meta["points"]}
+    assert estimate(problem, "solve", tol=1e-4).sizes["points"] >= 4 * sizes["points"]
+
+
+def test_more_steps_than_the_trial_may_take_larger_clouds():
+    """Of a trial whose error was just below the tolerance."""
+    problem = on_clouds("two layers, mlp", 12, 1, 1)
+    tried = {"points": 1024, "tol": 1e-3}
+    for error, points in ((4e-4, 1024), (6e-4, 4096), (2e-3, 1024)):
+        assert _points(problem, problem.prefix(3), tried | {"estimated_error": error}) == points
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_clouds_grow_as_far_as_memory_allows(name, monkeypatch):
+    module, sizes = {
+        "one layer": (limits.deep.one_layer, "NESTED"),
+        "two layers, mlp": (limits.deep.two_layer, "POINTS"),
+        "two layers, post": (limits.deep.two_layer_post, "NESTED"),
+        "pre": (limits.deep.pre_flow, "POINTS"),
+    }[name]
+    monkeypatch.setattr(module, sizes, (2**9, 2**17))
+    problem = on_clouds(name, 2, 1, 1)
+    free = sampled_footprint(problem, NOTHING, 12, 2**12) / SHARE
+    monkeypatch.setattr("limits.memory.available_memory", lambda: free)
+    with pytest.warns(ToleranceWarning, match="tol = 1e-13 was not met"):
+        t = solve(problem, tol=1e-13, record=NOTHING)
+    assert 2**9 <= t.meta["points"] < 2**13
+    monkeypatch.setattr("limits.memory.available_memory", lambda: free / 100)
+    with pytest.raises(MemoryError, match=r"this limit would take .* take fewer steps or samples, or a looser tol"):
+        solve(problem, tol=1e-13, record=NOTHING)
+
+
+# Samples of neurons.
+
+
+def test_particles_count():
+    problem = replace(random_problem(2, 2, 1, 3), model=ResNet("tanh"))
+    usual, many = (estimate(problem, "recurse", blocks=8, particles=N) for N in (8192, 2**16))
+    assert 7 < many.parts["neurons"] / usual.parts["neurons"] < 9
+    assert estimate(problem, "recurse", blocks=8) == usual
+    assert usual.sizes == {"blocks": 8, "particles": 8192}
+
+
+def test_particles_of_linear_blocks_are_sampled_as_they_are_run():
+    problem = random_problem(3, 3, 1, 8)
+    assert "particles" not in estimate(problem, "recurse", blocks=8).sizes
+    assert_estimated(problem, "recurse", blocks=8, particles=4096, record=NOTHING)
+    assert estimate(problem, "recurse", blocks=8, particles=512, calibrate=True).seconds > 0
+
+
 # Errors.
 
 
@@ -206,6 +309,8 @@ def test_the_limit_of_nonlinear_blocks_is_counted_by_sample():
         ("simulate", {"width": 4}, "the cost of simulate depends on blocks: give blocks="),
         ("recurse", {}, "the cost of recurse depends on blocks: give blocks="),
         ("recurse", {"blocks": 0}, "blocks must be a whole number >= 1, got 0"),
+        ("recurse", {"blocks": 4, "particles": 0}, "particles must be a whole number >= 1, got 0"),
+        ("recurse", {"blocks": 4, "particles": 8}, "particles must be at least"),
         ("simulate", {"width": -3, "blocks": 4}, "width must be a whole number >= 1, got -3"),
         ("simulate", {"width": 4, "blocks": 4, "seeds": 0}, "seeds must be a whole number >= 1, got 0"),
         ("simulate", {"width": 4, "blocks": 4, "dtype": "float16"}, "dtype must be one of float32, float64"),

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from limits.deep.flow import Velocity
-from limits.deep.nonlinear import SIDE_BY_SIDE
+from limits.deep.nonlinear import SIDE_BY_SIDE, Census
 from limits.deep.nonlinear_flow import Change, FlowStates
 from limits.deep.refine import Level, Refined, Refinement
 from limits.deep.sampling import POINTS, cloud, over_clouds
@@ -43,10 +43,10 @@ def two_layer_limit(problem: Problem, record: Record, done: Callable[[int], None
 
 def two_layer_footprint(problem: Problem, record: Record, nodes: int, neurons: int) -> int:
     """Bytes that `two_layer_level` takes: the rows of all neurons at all nodes, and what a pass makes of them."""
-    states = FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0)
-    evaluated = min(len(problem.evaluated), SIDE_BY_SIDE) // 4  # on one panel only
-    seen = max(states.census.largest, evaluated)
-    return 56 * nodes * neurons * (states.k + seen) + 8 * states.x_at.size
+    k, samples = FlowStates(problem, Record(kinds=()), Panels.uniform(1, 1), 0).k, len(problem.evaluated)
+    evaluated = min(samples, SIDE_BY_SIDE) // 4  # on one panel only
+    seen = max(Census(problem, record).largest, evaluated)
+    return 56 * nodes * neurons * (k + seen) + 16 * (problem.steps + 1) * samples * len(record.depths) * k
 
 
 def neurons_of(problem: Problem, points: int, seed: int) -> Array:
