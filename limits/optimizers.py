@@ -13,19 +13,20 @@ with $c = 1/n$ for `SGD`, whose raw rate is then $\eta L^{\alpha_i' - \gamma_i}$
 a share $\eta\lambda$ of the weights at any size.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
+from limits.markup import FEW, listed
 from limits.validation import Rate, flag, number, rate, share, whole
 
 MOST_STEPS = 10**6
 """Steps of the longest run: both limits grow with the cube of the steps."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Optimizer:
     """What all optimizers have: rates, one number or one per step, the number of steps, and a weight decay."""
 
@@ -40,6 +41,9 @@ class Optimizer:
         for name in ("lr", "input_lr", "output_lr"):
             self._set(name, rate(getattr(self, name), name, self.steps))
 
+    def __repr__(self) -> str:
+        return listed(type(self).__name__, [f"{f.name}={_shown(getattr(self, f.name))}" for f in fields(self)])
+
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
@@ -48,7 +52,12 @@ class Optimizer:
         return np.broadcast_to(np.asarray(getattr(self, which), float), (self.steps,))
 
 
-@dataclass(frozen=True)
+def _shown(value: Any) -> str:
+    """A setting at a prompt: a schedule by its ends."""
+    return f"{len(value)} from {value[0]!r} to {value[-1]!r}" if isinstance(value, tuple) and len(value) > FEW else repr(value)
+
+
+@dataclass(frozen=True, repr=False)
 class SGD(Optimizer):
     r"""Gradient descent with heavy-ball momentum, $\Delta W_t = -\sum_{s<t} \eta_s \frac{1-\beta^{t-s}}{1-\beta}\, g_s$.
 
@@ -86,7 +95,7 @@ class SGD(Optimizer):
         return self.schedule(which)[:t] * (1 - self.momentum**ages) / (1 - self.momentum)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adam(Optimizer):
     r"""Adam: $Q = \hat m/(\sqrt{\hat v} + \varepsilon)$, with $m$, $v$ running means of $\hat g$ and $\hat g^2$ over their bias.
 
@@ -113,7 +122,7 @@ class Adam(Optimizer):
         self._set("eps", number(self.eps, "eps"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdamW(Adam):
     r"""`Adam` with decoupled weight decay.
 
@@ -132,7 +141,7 @@ class AdamW(Adam):
         self._set("weight_decay", number(self.weight_decay, "weight_decay"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SignSGD(Optimizer):
     r"""The sign of the gradient, or of its running mean $m \leftarrow \beta m + (1 - \beta)\hat g$: $Q = \mathrm{sign}(m)$.
 
@@ -154,7 +163,7 @@ class SignSGD(Optimizer):
         self._set("weight_decay", number(self.weight_decay, "weight_decay"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Muon(Optimizer):
     r"""The orthogonal factor of the momentum, by Newton-Schulz iteration; the ends are trained by `Adam` (0.9, 0.95, 1e-8).
 

@@ -6,6 +6,7 @@ from math import log10, prod
 from numbers import Integral, Rational, Real
 
 from limits.exponents import MOST_DIGITS, Order, parsed
+from limits.markup import brief
 
 Exact = int | str | float | Rational
 """What an exponent may be written as; stored as `Fraction`."""
@@ -200,6 +201,8 @@ class RawExponents:
     lr: tuple[Fraction, ...]
     gradient: tuple[Fraction, ...]
     epsilon: tuple[Fraction, ...] | None
+
+    __repr__ = brief
 
 
 def raw_exponents(parametrization: Parametrization, optimizer: str = "sgd", block_depth: int = 1) -> RawExponents:

@@ -12,6 +12,7 @@ from typing import Any
 
 from limits.exponents import MOST_DIGITS, Order, parsed
 from limits.inequalities import Polyhedron
+from limits.markup import listed
 from limits.parametrization import DEPTH_MUP, NEURAL_ODE, OPTIMIZERS, Parametrization, effective, raw_exponents, whole_depth
 from limits.regimes import Regime, classify, phase_diagram
 from limits.regimes.diagram import corners
@@ -66,6 +67,10 @@ class Recipe:
         beta = self.parametrization.initial
         initial = "" if beta == 0 else f" initial={_power(-Fraction(str(beta)))}"
         return f"multiplier={_power(self.multiplier)} lr={_power(self.lr)} optimizer={self.optimizer}{depth}{initial}"
+
+    def __repr__(self) -> str:
+        repaired = [] if self.repair is None else [f"repair: {self.repair.text}"]
+        return listed("Recipe", [self.text, self.known_as or self.regime.name, *repaired], mark=";")
 
     def __str__(self) -> str:
         p, name = self.parametrization, self.known_as

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 from jaxtyping import Float, Int
 
+from limits.markup import brief
 from limits.problem import Problem
 from limits.validation import expect
 
@@ -57,6 +58,8 @@ class Record:
     steps: str | Sequence[int] = "all"
     samples: str | Sequence[int] = "all"
     kinds: Sequence[str] = ("feature",)
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         positions = tuple(self.positions) if isinstance(self.positions, Iterable) else ()

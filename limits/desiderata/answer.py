@@ -8,6 +8,7 @@ from typing import Any
 from limits.desiderata.piece import Piece
 from limits.desiderata.question import Question
 from limits.inequalities import Certificate, Constraint
+from limits.markup import listed
 from limits.parametrization import Parametrization
 
 
@@ -46,6 +47,10 @@ class Feasible:
         wish, at = self.question.wish(), self.question.point(self.point)
         always = all(c.holds(at) for c in wish.constraints)
         return always and all(any(c.holds(at) for c in way) for way in wish.disjunctions) and self.contains(self.point)
+
+    def __repr__(self) -> str:
+        where = f"{'only' if self.unique else 'for example'} at {self.point}"
+        return listed("Feasible", [_listed(self.question.wishes), where, f"in {len(self.pieces)} pieces"])
 
     def __str__(self) -> str:
         heading = f"possible: {_listed(self.question.wishes)}, {'only' if self.unique else 'for example'} at {self.point}"
@@ -92,6 +97,9 @@ class Impossible:
 
     def _repr_markdown_(self) -> str:
         return f"```text\n{self}\n```"
+
+    def __repr__(self) -> str:
+        return listed("Impossible", [_listed(self.core), f"{len(self.certificates)} certificates"])
 
     def __str__(self) -> str:
         lines = [f"impossible: {_listed(self.core)}" + (" exclude each other" if len(self.core) > 1 else "")]

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from limits.exponents import Affine
 from limits.inequalities import Certificate, Inequality, Point, decide, implied
+from limits.markup import listed
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class Piece:
     def within(self, other: "Piece") -> bool:
         """Whether every point of this one belongs to another."""
         return other.contains(self.point) and all(implied(self.constraints, c) for c in other.constraints)
+
+    def __repr__(self) -> str:
+        return listed("Piece", [str(self)])
 
     def __str__(self) -> str:
         bounds: dict[Affine, list[Inequality]] = {}

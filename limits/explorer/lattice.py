@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, floor
 
+from limits.markup import brief
 from limits.optimizers import SGD, Adam
 from limits.parametrization import Exact, Parametrization, exact
 from limits.problem import Problem, ResNet
@@ -56,6 +57,8 @@ class Lattice:
     steps: int = 8
     deeper: tuple[int, ...] = (256, 1024)
     particles: int = 256
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         for name in ("alphas", "gammas"):

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from limits.exponents import Affine
 from limits.inequalities.inequality import Inequality
+from limits.markup import listed
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ class Certificate:
             return False
         total = self.total
         return total.is_constant and not Inequality(total, self.relation).holds({})
+
+    def __repr__(self) -> str:
+        return listed("Certificate", [f"{len(self.terms)} constraints add up to {self.claim}"])
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

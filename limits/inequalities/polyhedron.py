@@ -7,6 +7,7 @@ from limits.exponents import Exponent, Number
 from limits.inequalities.certificate import Certificate
 from limits.inequalities.elimination import decide, implied
 from limits.inequalities.inequality import Inequality
+from limits.markup import listed
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ class Polyhedron:
     def substitute(self, values: Mapping[str, Exponent] | None = None, /, **more: Exponent) -> "Polyhedron":
         """Replace symbols."""
         return Polyhedron(tuple(i.substitute(values, **more) for i in self.inequalities))
+
+    def __repr__(self) -> str:
+        return listed("Polyhedron", [str(self)])
 
     def __str__(self) -> str:
         return " and ".join(map(str, self.inequalities)) or "always"
@@ -129,6 +133,9 @@ class Condition:
     def substitute(self, values: Mapping[str, Exponent] | None = None, /, **more: Exponent) -> "Condition":
         """Replace symbols."""
         return Condition(tuple(piece.substitute(values, **more) for piece in self.pieces))
+
+    def __repr__(self) -> str:
+        return listed("Condition", [str(self)])
 
     def __str__(self) -> str:
         several = len(self.pieces) > 1

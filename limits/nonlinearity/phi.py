@@ -93,6 +93,9 @@ class Nonlinearity:
     terms: Terms = field(default=(), compare=False, repr=False)
     """The nonlinearities that this one is a sum of, each with its factor; one that is not a sum is its own only term."""
 
+    def __repr__(self) -> str:
+        return f"Nonlinearity({self.name})"
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinks", checked_kinks(self.kinks))
         object.__setattr__(self, "closed", self.closed and self.expansion is not None)
