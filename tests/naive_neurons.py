@@ -1,18 +1,24 @@
-"""Slow, obvious witnesses of the limits at alpha = 1: neurons as arrays, and one Euler step per block of a network of L blocks.
+"""Slow, obvious witnesses of limits without closed kernels: neurons as arrays, one Euler step per block of a network of L blocks.
 
 Written from the equations of the limits alone and sharing no code with the package. i = (t, mu) is a sample at a step,
 j = (s, nu) one of an earlier step, w_ij the share that the gradient of j has in the weights that i sees.
 
-One layer. A neuron of the stream has entries U, V; given them, h is random through hat h ~ N(0, C0) only:
+One layer, alpha = 1. A neuron of the stream has entries U, V; given them, h is random through hat h ~ N(0, C0) only:
 
     h_i = hat h_i - a sum_j w_ij C0_ij phi'(h_j) delta_j,           x_i += a/L (E[phi(h_i) | U, V] - mean)
     delta_i += a/L (sum_(j or i) x_j E[d dh_i / d hat h_j] - a sum_j w_ij x_j E[dh_i dh_j]),    dh_i = phi'(h_i) delta_i
     d dh_i / d hat h_j = phi''(h_i) delta_i D_ij,    D_ij = [i = j] - a sum_k w_ik C0_ik phi''(h_k) delta_k D_kj
 
-Two layers. A neuron of a block has rows u, v, in coordinates of (U, V), of variance 1 and n/M:
+Two layers, alpha = 1. A neuron of a block has rows u, v, in coordinates of (U, V), of variance 1 and n/M:
 
     u_i = xi_u - a sum_j w_ij x_j phi'(pi_j) theta_j,    v_i = xi_v - a sum_j w_ij delta_j phi(pi_j)
     x_i += a/L M/n E[v_i phi(pi_i)],    delta_i += a/L M/n E[u_i phi'(pi_i) theta_i],    pi_i = u_i x_i,    theta_i = v_i delta_i
+
+Form "pre", alpha = 1/2. Neurons have noises of every block, B of covariance C_ij = E phi(x_i) phi(x_j), B~ of
+D_ij = E delta_i delta_j:
+
+    x_i += a/sqrt(L) B_i + a^2/L sum_(j<i) (R_ij - w_ij C_ij) delta_j,    R_ij = E[phi'(x_i) phi'(x_j) d x_i / d delta_j]
+    delta_i += phi'(x_i) (a/sqrt(L) B~_i + a^2/L sum_(j<=i) (S_ij - w_ij D_ij) phi(x_j)),    S_ij = E[d delta_i / d x_j]
 """
 
 import numpy as np
@@ -185,3 +191,100 @@ def two_layer(problem, L, functions, coordinates, neurons):
         return np.concatenate([np.zeros(r), chi])
 
     return trained(problem, L, (x, delta), start_x, start_delta, np.dot, step_x, step_delta)
+
+
+class Noises:
+    """Standard normal rows of N neurons, orthonormal, and Gaussian sequences made of them by Cholesky rows."""
+
+    def __init__(self, neurons, rng):
+        self.neurons, self.rng, self.drawn, self.mixed = neurons, rng, [], {}
+
+    def fresh(self):
+        row = self.rng.standard_normal(self.neurons)
+        for _ in range(2):
+            if self.drawn:
+                known = np.array(self.drawn)
+                row = row - known.T @ (known @ row / self.neurons)
+            row = row / np.sqrt(np.mean(row**2))
+        self.drawn.append(row)
+        return row
+
+    def next_of(self, name, covariances):
+        """The next of the sequence `name`, from its covariances with all so far and its variance."""
+        factors, rows = self.mixed.setdefault(name, ([], []))
+        own = []
+        for k, factor in enumerate(factors):
+            own.append((covariances[k] - np.dot(own, factor[:k])) / factor[k] if factor[k] > 0 else 0.0)
+        left = covariances[-1] - np.dot(own, own)
+        own.append(np.sqrt(left) if left > 1e-12 * covariances[-1] else 0.0)
+        factors.append(own)
+        rows.append(self.fresh())
+        return np.dot(own, rows)
+
+
+def pre(problem, L, functions, neurons, rng, forward=True, backward=True, correlated=True):
+    """Outputs by means over `neurons`; a state is an array (1 + directions, N), its values and then their derivatives.
+
+    Directions are what is added to x_j or delta_j of one neuron at one level, with all means and noises as they are. Leaves
+    out R unless `forward`, S unless `backward`, and, unless `correlated`, what phi'(x_i) B~_i has since x_i depends on B~_j.
+    """
+    phi, slope, curvature = functions
+    a, xi, noises = problem.model.multiplier, problem.evaluated, Noises(neurons, rng)
+    entries = [j for j, _ in entries_of(problem)]
+    keys = [(side, j, l) for j in entries for l in range(L + 1) for side in ("x", "delta")]
+    place, x, delta = {key: 1 + k for k, key in enumerate(keys)}, {}, {}
+    u, v = ([noises.fresh() for _ in range(count)] for count in (problem.d_in, problem.d_out))
+
+    def state(values):
+        return np.concatenate([values[None], np.zeros((len(keys), neurons))])
+
+    def moved(side, i, l, found):
+        """Counts in what is added here."""
+        if (side, i, l) in place:
+            found[place[side, i, l]] += 1
+        return found
+
+    def inner(one, other):
+        return np.mean(one[0] * other[0])
+
+    def covariances(states, i, l, of):
+        return [
+            np.mean(of(states[j][l][0]) * of(states[i][l][0])) for j in states if l < len(states[j]) and (j == i or j[0] <= i[0])
+        ]
+
+    def step_x(i, l, w):
+        now = x[i][l - 1]
+        noise = noises.next_of(("x", l), covariances(x, i, l - 1, phi))
+        found = now.copy()
+        found[0] += a / np.sqrt(L) * noise
+        for j, share in w.items():
+            before = x[j][l - 1][0]
+            R = np.mean(slope(now[0]) * slope(before) * now[place["delta", j, l - 1]])
+            C = np.mean(phi(now[0]) * phi(before))
+            found += a**2 / L * (forward * R - share * C) * delta[j][l]
+        return moved("x", i, l, found)
+
+    def step_delta(i, l, w):
+        now, feature = delta[i][l], x[i][l - 1]
+        earlier = [j for j in entries if j in delta]
+        D = {j: inner(now, delta[j][l]) for j in earlier}
+        noise = noises.next_of(("delta", l), list(D.values()))
+        brackets, along = a / np.sqrt(L) * noise, np.zeros_like(now)
+        for j in earlier:
+            S = np.mean(now[place["x", j, l]])
+            share = a**2 / L * (backward * S - w.get(j, 0.0) * D[j])
+            before = x[j][l - 1]
+            brackets = brackets + share * phi(before[0])
+            along += share * slope(before[0]) * before
+        found = now + curvature(feature[0]) * brackets * feature + slope(feature[0]) * along
+        found[0] = now[0] + slope(feature[0]) * brackets
+        if not correlated:
+            for j in w:
+                known = slope(x[j][l - 1][0]) * feature[place["delta", j, l - 1]]
+                found[0] -= a**2 / L * D[j] * curvature(feature[0]) * known
+        return moved("delta", i, l - 1, found)
+
+    def start_x(mu):
+        return state(xi[mu] @ u / np.sqrt(problem.d_in))
+
+    return trained(problem, L, (x, delta), start_x, lambda chi: state(chi @ v), inner, step_x, step_delta)
