@@ -320,16 +320,23 @@ def test_the_means_of_initial_blocks_add_up():
     assert_allclose(level.kernels["feature_kernel"][0, 0, :, 0, 0], want, rtol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["relu", pytest.param("gelu", marks=pytest.mark.slow)])
-def test_networks_with_a_mean_agree(name):
-    """Trained ends and two samples; Bonferroni, false-alarm rate 1e-3 each; the limit with mean subtraction is refuted."""
+SMALL_NETWORKS = {"widths": (32, 64), "blocks": (4, 8, 16), "seeds": 300}
+NETWORKS = {"widths": (64, 128), "blocks": (8, 16, 32), "seeds": 600}
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("relu", SMALL_NETWORKS), pytest.param("gelu", NETWORKS, marks=pytest.mark.slow)])
+def test_networks_with_a_mean_agree(name, sizes):
+    """Trained ends and two samples; Bonferroni, false-alarm rate 1e-3 each; the limit with mean subtraction is refuted.
+
+    For gelu, whose mean is smaller, fewer or smaller networks do not tell the two limits apart.
+    """
     model = ResNet(name, multiplier=1.5, mean_subtraction=False)
     problem = Problem(model, COMPLETEP, SGD(0.7, 2, input_lr=0.2, output_lr=0.3), XI[:2], Y[:2])
     record = Record(positions=(0, 1), kinds=("feature", "gradient"))
-    found = agree(problem, widths=(32, 64), blocks=(4, 8, 16), seeds=300, tol=1e-3, record=record)
+    found = agree(problem, **sizes, tol=3e-4, record=record)
     assert found.false_alarm > 1e-3, found.table()
     centred = replace(problem, model=replace(model, mean_subtraction=True))
-    assert replace(found, limit=solve(centred, tol=1e-3, record=record)).false_alarm < 1e-6
+    assert replace(found, limit=solve(centred, tol=3e-4, record=record)).false_alarm < 1e-6
 
 
 @pytest.mark.slow
