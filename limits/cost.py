@@ -156,7 +156,7 @@ def estimate(
         return _sum(rung, parts, seconds, sizes)
     if "particles" in tried:
         sizes = {"blocks": tried["depths"][-1], "particles": max(tried["particles"], neurons_of(problem, None))}
-        return _sum(rung, {"neurons": extrapolation_footprint(problem, record, **sizes)}, seconds, sizes)
+        return _sum(rung, {"neurons": extrapolation_footprint(problem, record, **sizes, dtype=tried["dtype"])}, seconds, sizes)
     nodes = int(tried["nodes"])
     kernels = _kernel_bytes(problem, record, 4, 7)  # two more resolutions are held beside the one being made
     linear = problem.model.phi.linear

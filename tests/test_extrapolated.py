@@ -68,7 +68,7 @@ def found(problem, record=NOTHING, blocks=16, particles=2**10, replicas=REPLICAS
     """One round of `solve`: of a deepest network with so many blocks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "REPLICAS", replicas)
-        return module._round(problem, record, blocks, particles, lambda t: None)
+        return module._round(problem, record, blocks, particles, "float64", lambda t: None)
 
 
 def score(difference, error, replicas=REPLICAS):
@@ -160,10 +160,10 @@ def test_frozen_blocks_move_no_features():
     problem = Problem(net("relu", 1.1), DEPTH_MUP, SGD(0.8, 2, output_lr=0.3), XI[:1], [[1.2]])
     t = solve(at(problem, "1/2", 1), tol=0.5, record=Record(positions=(0, 1)))
     features = t.feature_kernel[..., 0, 0]
-    assert_allclose(features - features[:1, :1], 0, atol=1e-9)
+    assert_allclose(features - features[:1, :1], 0, atol=1e-6)
     u = np.sum(XI[0] ** 2) / 2 * np.exp(1.1**2 / 2)
     assert score(t.outputs[1] - 0.3 * 1.2 * u, t.error[1]) < 1 < score(t.outputs[1] - 0.5 * 1.2 * u, t.error[1])
-    assert_allclose(solve(at(PROBLEMS["tanh"], "1/2", 1), tol=0.5).outputs, 0, atol=1e-9)
+    assert_allclose(solve(at(PROBLEMS["tanh"], "1/2", 1), tol=0.5).outputs, 0, atol=1e-6)
 
 
 # Euler steps.
@@ -219,12 +219,12 @@ def test_euler_steps_are_the_particles_term_by_term(name, left_out, seeds):
     ("name", "neurons", "seeds", "left_out"), [("tanh", 4000, 10, "forward correlated"), ("two samples", 2000, 10, "forward")]
 )
 def test_euler_steps_tend_to_the_limit(name, neurons, seeds, left_out):
-    """From 8 and 16 blocks, and what is left at order L^(-2), a third of its distance from what 4 and 8 blocks say."""
+    """From 4, 8 and 16 blocks, without what is of order 1/L and L^(-2); half of the latter is allowed for."""
     problem = PROBLEMS[name]
     few, middle, many = (witness(problem, L, neurons, seeds) for L in (4, 8, 16))
-    (f, chance), (change, _) = mean(2 * many - middle), mean(2 * many - 3 * middle + few)
+    (f, chance), (change, _) = mean((8 * many - 6 * middle + few) / 3), mean(2 * many - 3 * middle + few)
     want = solve(problem, tol=5e-3, record=NOTHING)
-    error = np.hypot(np.hypot(chance, change / 3), want.error[1:].ravel())
+    error = np.hypot(np.hypot(chance, change / 6), want.error[1:].ravel())
     assert error.max() < 0.02
     assert score(f - want.outputs[1:].ravel(), error, seeds) < 1
     for term in left_out.split():
@@ -346,16 +346,17 @@ def test_summed_noise_is_that_of_two_blocks(mirrored, exact):
 
 
 def assert_extrapolates():
-    """What falls like 1/L is removed and changes nothing; of what falls like L^(-2) a third of the change is left."""
+    """What falls like 1/L is removed and changes nothing; what falls like L^(-2) is removed, and is the change."""
     depths = np.array([4.0, 8.0, 16.0])
-    linear, square = Extrapolation(16, 1), Extrapolation(16, 1)
+    linear, square = Extrapolation(16, 1, "float64"), Extrapolation(16, 1, "float64")
     for noise in (-1.0, 1.0):
         linear.add([{"outputs": np.array([2 + noise + 3 / L])} for L in depths])
         square.add([{"outputs": np.array([2 + noise + 3 / L**2])} for L in depths])
     assert_allclose(linear.best["outputs"].mean, 2)
     assert_allclose(linear.change["outputs"].mean, 0, atol=1e-12)
     assert_allclose(linear.error("outputs"), 1)
-    assert_allclose(-3 * (square.best["outputs"].mean - 2), square.change["outputs"].mean)
+    assert_allclose(square.best["outputs"].mean, 2)
+    assert_allclose(-square.change["outputs"].mean, 2 * (3 / 16**2) - 3 / 8**2)
     assert not linear.too_shallow
 
 
@@ -432,7 +433,7 @@ def test_rounds_add_blocks_or_neurons(monkeypatch):
 
 @pytest.mark.usefixtures("few")
 def test_rounds_stop_where_the_next_does_not_fit(monkeypatch):
-    size = module.footprint(SMALL, NOTHING, 4, 256)
+    size = module.footprint(SMALL, NOTHING, 4, 256, "float64")
     monkeypatch.setattr(module, "available_memory", lambda: 1.5 * size / module.SHARE)
     with pytest.warns(ToleranceWarning, match="with 4 blocks of 256 neurons"):
         assert solve(SMALL, tol=1e-6, record=NOTHING).meta["rounds"] == 1
@@ -442,6 +443,17 @@ def test_what_does_not_fit_is_refused(monkeypatch):
     monkeypatch.setattr(limits.memory, "available_memory", lambda: 1e5)
     with pytest.raises(MemoryError, match=r"this limit would take .* take fewer steps or samples"):
         solve(SMALL)
+
+
+@pytest.mark.usefixtures("few")
+def test_single_precision_is_enough_and_not_all_there_is():
+    """At loose tolerances it is taken; numbers beyond its range are computed in double precision."""
+    single, double = solve(SMALL, tol=0.5), solve(SMALL, tol=1e-6)
+    assert (single.meta["dtype"], double.meta["dtype"]) == ("float32", "float64")
+    large = 1e60
+    beyond = solve(replace(SMALL, targets=large * SMALL.targets), tol=0.5)
+    assert beyond.meta["dtype"] == "float64"
+    assert np.all(np.isfinite(beyond.outputs))
 
 
 @pytest.mark.usefixtures("few")

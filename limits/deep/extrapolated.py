@@ -12,8 +12,10 @@ of one block, whose $x_i$ knows the block's noise through earlier gradients. The
 equation over depth, for x begins at p = 0 and $\delta$ at p = 1, and so the answer comes from the rung below.
 
 Samples of neurons (`limits.particles`) at L, 2L and 4L blocks, on the same paths of noise, have outputs
-$f_L = f + c/L + O(L^{-2})$; $2f_{4L} - f_{2L}$ is returned. Its error is that of the mean over samples and, as far as depth is
-concerned, its distance from $2f_{2L} - f_L$, about three times what is left.
+$f_L = f + c/L + d/L^2 + \dots$, and $(8f_{4L} - 6f_{2L} + f_L)/3$ is returned, which knows neither c nor d. Its error is that of
+the mean over samples and, as far as depth is concerned, its distance from $2f_{4L} - f_{2L}$: more than is left, at kinks too,
+where that falls about threefold from L to 2L and not fourfold. Kernels recorded between two blocks are interpolated: positions
+that are multiples of 1/4 are blocks of all three.
 """
 
 import time
@@ -39,21 +41,24 @@ DEPTHS = (4, 2, 1)
 FEWEST_BLOCKS, MOST_BLOCKS = 16, 1024
 """Blocks of the deepest network."""
 MOST_PARTICLES = 2**20
+SINGLE = 1e-5
+"""Smallest tolerance for which single precision is enough."""
 REMEDY = "take fewer steps or samples"
 
 
 @dataclass
 class Extrapolation:
-    """What replicas say of the limit and of its distance from what half the blocks say.
+    """What replicas say of the limit.
 
     Attributes:
-        blocks, particles: of the deepest network.
-        best, change: by name of a recorded array.
+        blocks, particles, dtype: of the deepest network.
+        best, change: the limit, and what its terms of second order in 1/L are; by name of a recorded array.
         where: which steps, positions and samples are recorded.
     """
 
     blocks: int
     particles: int
+    dtype: str
     best: dict[str, Moments] = field(default_factory=dict)
     change: dict[str, Moments] = field(default_factory=dict)
     where: dict[str, Any] = field(default_factory=dict)
@@ -61,9 +66,9 @@ class Extrapolation:
     def add(self, values: list[dict[str, Array]]) -> None:
         """Count in a replica: its arrays at L, 2L and 4L blocks."""
         for name, coarse, middle, fine in ((n, values[0][n], values[1][n], values[2][n]) for n in values[0]):
-            best = 2 * fine - middle
-            self.best.setdefault(name, Moments()).add(best)
-            self.change.setdefault(name, Moments()).add(best - (2 * middle - coarse))
+            change = (2 * fine - 3 * middle + coarse) / 3
+            self.best.setdefault(name, Moments()).add(2 * fine - middle + change)
+            self.change.setdefault(name, Moments()).add(change)
 
     def error(self, name: str) -> Array:
         """Of the mean over replicas and of the depth."""
@@ -80,9 +85,9 @@ class Extrapolation:
 
     @property
     def too_shallow(self) -> bool:
-        """Whether depth, and not chance, makes most of the error."""
-        change = self.change["outputs"]
-        return self.relative(np.abs(change.mean)) > 2 * self.relative(np.hypot(change.error, self.best["outputs"].error))
+        """Whether depth, and not chance, makes most of the error, as far as chance lets it be seen."""
+        change, chance = self.change["outputs"], self.relative(self.best["outputs"].error)
+        return self.relative(np.abs(change.mean)) > max(chance, 2 * self.relative(change.error))
 
 
 def extrapolated(
@@ -110,6 +115,7 @@ def extrapolated(
             "depths": depths,
             "particles": found.particles,
             "replicas": REPLICAS,
+            "dtype": found.dtype,
             "rounds": len(rounds),
         }
         meta |= {"estimated_error": found.worst, "version": limits.__version__, "seconds": time.perf_counter() - began}
@@ -134,39 +140,42 @@ def _frozen(problem: Problem) -> Problem:
     return replace(problem, parametrization=parametrization, optimizer=replace(problem.sgd, lr=0.0))
 
 
-def footprint(problem: Problem, record: Record, blocks: int, particles: int) -> int:
+def footprint(problem: Problem, record: Record, blocks: int, particles: int, dtype: str) -> int:
     """Bytes of the networks of all three depths, and of what they record."""
-    networks = sum(particle_footprint(problem, record, blocks // fewer, particles) for fewer in DEPTHS)
+    size = np.dtype(dtype).itemsize
+    networks = sum(particle_footprint(problem, record, blocks // fewer, particles, size) for fewer in DEPTHS)
     return networks + 9 * record.size(problem)
 
 
 def _rounds(problem: Problem, record: Record, tol: float, done: Callable[[int], Any]) -> Iterator[Extrapolation]:
     """Ever better answers until one meets the tolerance: with more blocks or more neurons, whichever is wanting, if they fit."""
-    blocks, particles = FEWEST_BLOCKS, neurons_of(problem, None)
-    require(footprint(problem, record, blocks, particles), "this limit", REMEDY)
+    blocks, particles, dtype = FEWEST_BLOCKS, neurons_of(problem, None), "float32" if tol >= SINGLE else "float64"
+    require(footprint(problem, record, blocks, particles, dtype), "this limit", REMEDY)
+
+    def fit(blocks: int, particles: int, dtype: str) -> bool:
+        small = blocks <= MOST_BLOCKS and particles <= MOST_PARTICLES
+        return small and footprint(problem, record, blocks, particles, dtype) <= SHARE * available_memory()
+
     while True:
         try:
-            found = _round(problem, record, blocks, particles, done)
-        except DivergedError:  # perhaps only where blocks are few
-            if not (2 * blocks <= MOST_BLOCKS and _fits(problem, record, 2 * blocks, particles)):
+            found = _round(problem, record, blocks, particles, dtype, done)
+        except DivergedError:  # perhaps only in single precision, or where blocks are few
+            larger = (blocks, particles, "float64") if dtype == "float32" else (2 * blocks, particles, dtype)
+            if not fit(*larger):
                 raise
-            blocks *= 2
+            blocks, particles, dtype = larger
             continue
         yield found
-        deeper = found.too_shallow
-        larger = (2 * blocks, particles) if deeper else (blocks, 4 * particles)
-        allowed = larger[0] <= MOST_BLOCKS and larger[1] <= MOST_PARTICLES and _fits(problem, record, *larger)
-        if found.worst <= tol or not allowed:
+        larger = (2 * blocks, particles, dtype) if found.too_shallow else (blocks, 4 * particles, dtype)
+        if found.worst <= tol or not fit(*larger):
             return
-        blocks, particles = larger
+        blocks, particles, dtype = larger
 
 
-def _fits(problem: Problem, record: Record, blocks: int, particles: int) -> bool:
-    return footprint(problem, record, blocks, particles) <= SHARE * available_memory()
-
-
-def _round(problem: Problem, record: Record, blocks: int, particles: int, done: Callable[[int], Any]) -> Extrapolation:
-    library, found = open_library("numpy", None, "float64"), Extrapolation(blocks, particles)
+def _round(
+    problem: Problem, record: Record, blocks: int, particles: int, dtype: str, done: Callable[[int], Any]
+) -> Extrapolation:
+    library, found = open_library("numpy", None, dtype), Extrapolation(blocks, particles, dtype)
     networks = [Runs(problem, record, library, blocks // fewer, particles, summed=fewer) for fewer in DEPTHS]
     for replica in range(REPLICAS):
         found.add([runs.each([np.random.default_rng([0, replica])], done)[0] for runs in networks])
