@@ -83,3 +83,15 @@ def test_a_phase_diagram_draws_every_region_where_it_is(block_depth):
         alpha, gamma = 1.5 * middle[0], 1 - 1.5 * middle[1]
         if len(corners) > 2:
             assert diagram.region(round(alpha * 64) / 64, round(gamma * 64) / 64) == shape[0].text
+
+
+def test_a_phase_diagram_is_on_white_and_told_apart_without_colour():
+    """A page of the site shows it as an image, where the colour of the text around it is unknown: black, on a dark page too."""
+    drawn = phase_diagram()._repr_svg_()
+    assert "currentColor" not in drawn
+    paper, *_ = (part for part in ElementTree.fromstring(drawn) if part.tag.endswith("rect"))
+    assert paper.attrib["fill"] == "#ffffff"
+    fills = {part[0].text: part.attrib for part in ElementTree.fromstring(drawn) if part.tag.endswith("polygon")}
+    assert fills["unstable at initialization"]["fill"].startswith("url(#")
+    assert "stroke-dasharray" in fills["unfaithful"]
+    assert "stroke-dasharray" not in fills["redundant"]

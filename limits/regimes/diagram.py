@@ -164,34 +164,57 @@ def _clipped(polygon: list[Corner], form: Affine) -> Iterator[Corner]:
 
 PLANE: Box = ((Fraction(0), Fraction(3, 2)), (Fraction(-1, 2), Fraction(1)))
 """What a small picture shows."""
-INKS = (0.05, 0.12, 0.2, 0.5, 0.75, 1.0)
-"""How dark the regions are, in their order: the last ones are lines and a point."""
+FILLS = ("url(#limits-hatch)", "#c4c4c4", "#eeeeee", "#777777", "#404040", "#000000")
+"""What the regions are drawn with, in their order: a hatch and two greys for areas, then two lines, the first dashed, and a point."""
+HATCH = (
+    '<defs><pattern id="limits-hatch" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+    '<rect width="8" height="8" fill="#ffffff"/><rect width="2" height="8" fill="#808080"/></pattern></defs>'
+)
+MARGIN = 10
 
 
 def picture(diagram: PhaseDiagram, size: int = 300) -> str:
-    """The plane as an SVG picture in shades of the text's colour; hovering over a region tells its name."""
+    """The plane as an SVG picture, on white whatever the page around it; hovering over a region tells its name."""
     (west, east), (south, north) = ((exact(v, "side") for v in side) for side in PLANE)
 
     def place(corner: Corner) -> str:
         alpha, gamma = corner
         return f"{float((alpha - west) / (east - west)) * size:.1f},{float((north - gamma) / (north - south)) * size:.1f}"
 
-    def shape(name: str, piece: Polyhedron, ink: float) -> str:
+    def shape(name: str, piece: Polyhedron, fill: str) -> str:
         found = corners(piece, PLANE)
         points = " ".join(map(place, found if len(found) > 1 else 2 * found))
-        width = 0 if len(found) > 2 else 5  # lines and points are drawn by their outline
-        style = f'fill="currentColor" stroke="currentColor" stroke-width="{width}" stroke-linecap="round" opacity="{ink}"'
+        width = {1: 9, 2: 5}.get(len(found), 0)  # lines and points are drawn by their outline
+        style = f'fill="{fill}" stroke="{fill}" stroke-width="{width}"'
+        style += ' stroke-dasharray="7 5"' if name == "unfaithful" else ' stroke-linecap="round"'
         return f'<polygon points="{points}" {style}><title>{name}</title></polygon>'
 
     label = f"phase diagram, {diagram.block_depth} layers in a block: alpha to the right, gamma up"
-    ends = [f"α from {west} to {east} →, γ from {south} to {north} ↑"]
-    rows = [(size + 18 + 18 * i, *each) for i, each in enumerate(zip(diagram.regions, INKS, strict=True))]
-    keys = [f'<rect x="0" y="{y - 10}" width="14" height="12" fill="currentColor" opacity="{ink}"/>' for y, _, ink in rows]
-    places = [(rows[-1][0] + 18, 0), *((y, 20) for y, _, _ in rows)]
+    named = list(zip([name for name, _ in diagram.regions], FILLS, strict=True))
+    rows = [(size + 22 + 18 * i, name, fill) for i, (name, fill) in enumerate(named)]
+    keys = [_key(name, fill, y) for y, name, fill in rows]
+    foot = rows[-1][0] + 20
     texts = [
-        f'<text x="{x}" y="{y}" font-size="12" fill="currentColor">{text}</text>'
-        for (y, x), text in zip(places, ends + [name for name, _ in diagram.regions], strict=True)
+        _text(0, foot, f"α from {west} to {east} →, γ from {south} to {north} ↑"),
+        *(_text(24, y, name) for y, name, _ in rows),
     ]
-    frame = f'role="img" aria-label="{label}" width="{size}" height="{rows[-1][0] + 24}" font-family="sans-serif"'
-    shapes = [shape(name, p, ink) for (name, pieces), ink in zip(diagram.regions, INKS, strict=True) for p in pieces]
-    return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {frame}>', *shapes, *keys, *texts, "</svg>"])
+    wide, high = size + 2 * MARGIN, foot + 2 * MARGIN
+    view = f'width="{wide}" height="{high}" viewBox="{-MARGIN} {-MARGIN} {wide} {high}" font-family="sans-serif"'
+    paper = f'<rect x="{-MARGIN}" y="{-MARGIN}" width="{wide}" height="{high}" fill="#ffffff"/>'
+    shapes = [shape(name, p, fill) for (name, pieces), fill in zip(diagram.regions, FILLS, strict=True) for p in pieces]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{label}" {view}>'
+    return "\n".join([head, HATCH, paper, *shapes, *keys, *texts, "</svg>"])
+
+
+def _key(name: str, fill: str, y: int) -> str:
+    """What a region looks like, beside its name."""
+    if fill in FILLS[:3]:
+        return f'<rect x="0" y="{y - 11}" width="16" height="13" fill="{fill}" stroke="#808080" stroke-width="0.5"/>'
+    if fill == FILLS[-1]:
+        return f'<circle cx="8" cy="{y - 4}" r="4.5" fill="{fill}"/>'
+    dashes = ' stroke-dasharray="6 4"' if name == "unfaithful" else ""
+    return f'<path d="M0 {y - 4}H16" stroke="{fill}" stroke-width="5"{dashes}/>'
+
+
+def _text(x: int, y: int, words: str) -> str:
+    return f'<text x="{x}" y="{y}" font-size="12" fill="#000000">{words}</text>'
