@@ -31,6 +31,8 @@ default_role = "code"  # `name` in a docstring is code
 
 html_theme = "furo"
 html_title = "limits"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
