@@ -23,6 +23,18 @@ def audit_curves(axes: Any, audit: Audit, axis: str = "blocks") -> Any:
         axes: where to draw.
         audit: of `limits.pytorch.coordinate_check`.
         axis: "width" or "blocks".
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import COMPLETEP, classify
+    >>> from limits.compare.slopes import Estimate
+    >>> from limits.pytorch.audit_laws import laws, stand_in
+    >>> law = laws(stand_in(COMPLETEP, 2, "gelu"), [])[0]  # of the embedding in width: exponent 0
+    >>> sizes = np.array([64, 128])
+    >>> finding = Finding(law, Estimate(0.5, 0.01, 7), 0.05, 0.2, sizes, 0.5 * np.log(sizes), np.zeros(2))
+    >>> audit = Audit(COMPLETEP, classify(COMPLETEP, block_depth=2), (finding,), (), (), 0.2, 0.01, (), {"sizes": 4})
+    >>> axes = audit_curves(Figure().subplots(), audit, "width")
+    >>> axes.get_title(), axes.get_legend().get_texts()[0].get_text()
+    ('over width: 1 of 1 off', 'embedding: +0.50, wanted 0')
     """
     if axis not in LABELS:
         raise ValueError(f"axis must be one of {', '.join(LABELS)}, got {axis!r}")
@@ -77,7 +89,20 @@ def _frame(axes: Any, sizes: np.ndarray, named: int) -> None:
 
 
 def audit_verdicts(axes: Any, audit: Audit) -> Any:
-    """How far every exponent is from its law: 95 % intervals (thick), those that hold together (thin), the tolerance (grey)."""
+    """How far every exponent is from its law: 95 % intervals (thick), those that hold together (thin), the tolerance (grey).
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import COMPLETEP, classify
+    >>> from limits.compare.slopes import Estimate
+    >>> from limits.pytorch.audit_laws import laws, stand_in
+    >>> law = laws(stand_in(COMPLETEP, 2, "gelu"), [])[0]  # of the embedding in width: exponent 0
+    >>> sizes = np.array([64, 128])
+    >>> finding = Finding(law, Estimate(0.5, 0.01, 7), 0.05, 0.2, sizes, 0.5 * np.log(sizes), np.zeros(2))
+    >>> audit = Audit(COMPLETEP, classify(COMPLETEP, block_depth=2), (finding,), (), (), 0.2, 0.01, (), {"sizes": 4})
+    >>> axes = audit_verdicts(Figure().subplots(), audit)
+    >>> axes.get_title(), [tick.get_text() for tick in axes.get_yticklabels()]
+    ('size fail', ['embedding, width'])
+    """
     rows = [f for f in audit.findings if f.verdict]
     if not rows:
         return blank(axes, "Measured minus wanted", "nothing could be judged: make the learning rate smaller")
@@ -101,6 +126,16 @@ def audited(audit: Audit) -> Any:
 
     Returns:
         A `matplotlib.figure.Figure`; save it with `figure.savefig(path)`.
+
+    >>> from limits import COMPLETEP, classify
+    >>> from limits.compare.slopes import Estimate
+    >>> from limits.pytorch.audit_laws import laws, stand_in
+    >>> law = laws(stand_in(COMPLETEP, 2, "gelu"), [])[0]  # of the embedding in width: exponent 0
+    >>> sizes, meta = np.array([64, 128]), {"sizes": 4, "seeds": 8, "steps": 3}
+    >>> finding = Finding(law, Estimate(0.5, 0.01, 7), 0.05, 0.2, sizes, 0.5 * np.log(sizes), np.zeros(2))
+    >>> audit = Audit(COMPLETEP, classify(COMPLETEP, block_depth=2), (finding,), (), (), 0.2, 0.01, (), meta)
+    >>> [axes.get_title() for axes in audited(audit).axes]
+    ['over width: 1 of 1 off', 'over blocks', 'size fail']
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

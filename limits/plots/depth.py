@@ -14,6 +14,13 @@ def feature_kernel(axes: Any, run: Trajectory, sample: int = 0) -> Any:
 
     Raises:
         ValueError: the trajectory holds no feature kernel.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, recurse
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
+    >>> axes = feature_kernel(Figure().subplots(), recurse(one, blocks=4))
+    >>> axes.get_xlabel(), len(axes.lines)  # a line per step
+    ('depth p = l/L', 3)
     """
     if run.feature_kernel is None:
         raise ValueError('the trajectory holds no feature kernel: compute it with record=Record(kinds=("feature",))')
@@ -37,6 +44,13 @@ def kernel_map(axes: Any, run: Trajectory, sample: int = 0) -> Any:
 
     Raises:
         ValueError: the trajectory holds no feature kernel.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, recurse
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
+    >>> axes = kernel_map(Figure().subplots(), recurse(one, blocks=4))
+    >>> axes.get_ylabel(), axes.collections[0].get_array().shape  # steps, depths
+    ('step', (3, 5))
     """
     if run.feature_kernel is None:
         raise ValueError('the trajectory holds no feature kernel: compute it with record=Record(kinds=("feature",))')
@@ -58,6 +72,14 @@ def increments(axes: Any, run: Trajectory, sample: int = 0) -> Any:
 
     Raises:
         ValueError: the trajectory holds no two-depth kernels, or only one position.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, Record, ResNet, recurse
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
+    >>> run = recurse(one, blocks=4, record=Record(positions=(0, 0.5, 1), kinds=("two_depth",)))
+    >>> axes = increments(Figure().subplots(), run)
+    >>> axes.get_xscale(), len(axes.lines)  # three steps, two slopes
+    ('log', 5)
     """
     from matplotlib import colormaps
 

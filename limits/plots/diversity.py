@@ -22,6 +22,11 @@ def gradient_diversity(axes: Any, ranked: Sequence[Diversity] | None = None) -> 
     Args:
         axes: where to draw.
         ranked: of `limits.diversity.rank`; by default of the common nonlinearities.
+
+    >>> from matplotlib.figure import Figure
+    >>> axes = gradient_diversity(Figure().subplots(), rank(["abs", "relu"]))
+    >>> [text.get_text() for text in axes.texts]
+    ['abs', 'relu']
     """
     ranked = rank(COMMON) if ranked is None else ranked
     angles = np.linspace(0, np.pi / 2, 181)

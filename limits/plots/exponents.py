@@ -29,6 +29,14 @@ def measured_exponent(axes: Any, check: ExponentCheck, name: str) -> Any:
         axes: where to draw.
         check: of `limits.compare.measure_exponents`.
         name: of the row, such as "features".
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, compare
+    >>> one = Problem(ResNet("tanh"), DEPTH_MUP, SGD(0.1, steps=1), [[1.0, 0.4]], [[1.0]])
+    >>> check = compare.measure_exponents(one, width=8, blocks=(8, 16), seeds=3)
+    >>> axes = measured_exponent(Figure().subplots(), check, "features")
+    >>> axes.get_xlabel(), axes.get_legend_handles_labels()[1][1]
+    ('blocks L', 'exact 0')
     """
     row = check[name]
     if name == DIVERSITY:
@@ -55,6 +63,14 @@ def measured_diversity(axes: Any, check: ExponentCheck) -> Any:
 
     Beside the change of the last features; a line per number of blocks from light to dark, with the slope $1-\kappa$ of diverse
     features (1/2) and of redundant ones (1).
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, compare
+    >>> one = Problem(ResNet("tanh"), DEPTH_MUP, SGD(0.1, steps=1), [[1.0, 0.4]], [[1.0]])
+    >>> check = compare.measure_exponents(one, width=8, blocks=(16, 32, 64), seeds=3)
+    >>> axes = measured_diversity(Figure().subplots(), check)
+    >>> axes.get_legend_handles_labels()[1][:3]
+    ['L = 16', 'L = 32', 'L = 64']
     """
     row = check[DIVERSITY]
     if row.missing:
@@ -82,6 +98,14 @@ def exponent_verdicts(axes: Any, check: ExponentCheck) -> Any:
     """How far measured exponents are from the exact ones: 95 % intervals (thick), those of all together (thin), the tolerance.
 
     Exponents that were not measured have their line, and no point on it.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, compare
+    >>> one = Problem(ResNet("tanh"), DEPTH_MUP, SGD(0.1, steps=1), [[1.0, 0.4]], [[1.0]])
+    >>> check = compare.measure_exponents(one, width=8, blocks=(8, 16), seeds=3)
+    >>> axes = exponent_verdicts(Figure().subplots(), check)
+    >>> axes.get_xlabel(), len(axes.get_yticks()) == len(check.rows)
+    ('measured minus exact exponent', True)
     """
     rows = [row for row in check.rows if row.exact is not None]
     if not rows:
@@ -108,6 +132,13 @@ def exponent_check(check: ExponentCheck) -> Any:
 
     Returns:
         A `matplotlib.figure.Figure`; save it with `figure.savefig(path)`.
+
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, compare
+    >>> one = Problem(ResNet("tanh"), DEPTH_MUP, SGD(0.1, steps=1), [[1.0, 0.4]], [[1.0]])
+    >>> check = compare.measure_exponents(one, width=8, blocks=(8, 16), seeds=3)
+    >>> figure = exponent_check(check)
+    >>> len(figure.axes) > len(check.rows), figure.axes[len(check.rows)].get_title()  # a panel per row, and the verdicts
+    (True, 'unresolved: grey is the tolerance')
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

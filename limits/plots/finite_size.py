@@ -14,7 +14,16 @@ PARTS = (FINITE, WIDE, "#009E73")
 
 
 def error_model(axes: Any, model: ErrorModel, kind: str = "features", held: Sequence[Held] = ()) -> Any:
-    """Measured errors against fitted ones, the diagonal where they agree; full marks for sizes that were only predicted."""
+    """Measured errors against fitted ones, the diagonal where they agree; full marks for sizes that were only predicted.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import COMPLETEP, SGD, Problem, ResNet, finite_size
+    >>> one = Problem(ResNet("tanh", 2, form="mlp"), COMPLETEP, SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    >>> few = [(16, 32, 4), (16, 16, 8), (32, 16, 4), (16, 16, 16)]
+    >>> axes = error_model(Figure().subplots(), finite_size.error_model(one, sizes=few, seeds=8, tol=1e-2))
+    >>> axes.get_title(), axes.get_xlabel(), axes.get_ylabel()
+    ('Error of features', 'error, fitted', 'error, measured')
+    """
     fitted, measured, errors = [], [], []
     for size, (square, spread) in model.measured(kind).items():
         fitted.append(model.error(*size, kind).value)
@@ -37,7 +46,16 @@ def _bars(intervals: Sequence[Any]) -> np.ndarray:
 
 
 def error_parts(axes: Any, model: ErrorModel, kind: str = "features", ratio: float = 1.0, blocks: int = 16) -> Any:
-    """What the error is made of against width, at a ratio M/D and a number of blocks."""
+    """What the error is made of against width, at a ratio M/D and a number of blocks.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import COMPLETEP, SGD, Problem, ResNet, finite_size
+    >>> one = Problem(ResNet("tanh", 2, form="mlp"), COMPLETEP, SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    >>> few = [(16, 32, 4), (16, 16, 8), (32, 16, 4), (16, 16, 16)]
+    >>> axes = error_parts(Figure().subplots(), finite_size.error_model(one, sizes=few, seeds=8, tol=1e-2), blocks=8)
+    >>> axes.get_title(), axes.lines[-1].get_label()
+    ('features, M = 1 D, L = 8', 'error')
+    """
     widths = np.geomspace(16, 4096, 49)
     terms = np.array([squares(kind, (D, ratio * D, blocks)) for D in widths]) * model.constants[kind]
     for name, part, colour in zip(TERMS[kind], terms.T, PARTS, strict=True):
@@ -50,7 +68,15 @@ def error_parts(axes: Any, model: ErrorModel, kind: str = "features", ratio: flo
 
 
 def error_models(model: ErrorModel, held: Sequence[Held] = ()) -> Any:
-    """A figure: measured against fitted errors, and their parts, of features and of outputs."""
+    """A figure: measured against fitted errors, and their parts, of features and of outputs.
+
+    >>> from limits import COMPLETEP, SGD, Problem, ResNet, finite_size
+    >>> one = Problem(ResNet("tanh", 2, form="mlp"), COMPLETEP, SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    >>> few = [(16, 32, 4), (16, 16, 8), (32, 16, 4), (16, 16, 16)]
+    >>> figure = error_models(finite_size.error_model(one, sizes=few, seeds=8, tol=1e-2))
+    >>> [axes.get_xlabel() for axes in figure.axes]
+    ['error, fitted', 'width D', 'error, fitted', 'width D']
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.5, 7.5), layout="constrained")

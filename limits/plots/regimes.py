@@ -47,6 +47,12 @@ def phase_diagram(axes: Any, diagram: PhaseDiagram, measured: Mapping[tuple[Any,
 
     Raises:
         TypeError: anything but a `PhaseDiagram`.
+
+    >>> import limits
+    >>> from matplotlib.figure import Figure
+    >>> axes = phase_diagram(Figure().subplots(), limits.phase_diagram())
+    >>> axes.get_title(loc="left")
+    'Infinite-depth limits: blocks of one layer'
     """
     if not isinstance(diagram, PhaseDiagram):
         raise TypeError(f"diagram must be a PhaseDiagram, got {diagram!r}: write phase_diagram(block_depth=2)")
@@ -78,7 +84,13 @@ def phase_diagram(axes: Any, diagram: PhaseDiagram, measured: Mapping[tuple[Any,
 
 
 def phases(diagram: PhaseDiagram, measured: Mapping[tuple[Any, Any], Sequence[float]] | None = None) -> Any:
-    """The phase diagram as a figure of its own; save it with `figure.savefig(path)`."""
+    """The phase diagram as a figure of its own; save it with `figure.savefig(path)`.
+
+    >>> import limits
+    >>> figure = phases(limits.phase_diagram())
+    >>> figure.axes[0].get_title(loc="left")
+    'Infinite-depth limits: blocks of one layer'
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -11,7 +11,15 @@ from limits.trajectory import Trajectory
 
 
 def losses(axes: Any, ladder: Ladder) -> Any:
-    """Training loss against step on every rung: thick line the limit, thin lines finite sizes, shading the seeds' spread."""
+    """Training loss against step on every rung: thick line the limit, thin lines finite sizes, shading the seeds' spread.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, ladder
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    >>> axes = losses(Figure().subplots(), ladder(one, widths=(8,), blocks=(2, 4), finite_blocks=2, seeds=1))
+    >>> [line.get_label() for line in axes.lines]
+    ['finite, n = 8, L = 2', 'wide, n = ∞, L = 2', 'wide, n = ∞, L = 4', 'deep, n = L = ∞']
+    """
     steps = np.arange(ladder.problem.steps + 1)
     for (n, run), shade in zip(sorted(ladder.finite.items()), shades(len(ladder.finite)), strict=True):
         label = f"finite, n = {n}, L = {ladder.finite_blocks}"
@@ -38,7 +46,15 @@ def _seed_losses(run: Trajectory) -> np.ndarray:
 
 
 def outputs(axes: Any, ladder: Ladder, samples: int = 3) -> Any:
-    """Outputs of a few samples against step: the limit, infinite width at the networks' depth, and the widest networks."""
+    """Outputs of a few samples against step: the limit, infinite width at the networks' depth, and the widest networks.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, ladder
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    >>> axes = outputs(Figure().subplots(), ladder(one, widths=(8,), blocks=(2, 4), finite_blocks=2, seeds=2))
+    >>> axes.get_title()
+    'Outputs of 1 samples (n = 8, L = 2)'
+    """
     steps = np.arange(ladder.problem.steps + 1)
     names: dict[str, Any] = {}
     widest = max(ladder.finite, default=None)
@@ -65,7 +81,16 @@ def outputs(axes: Any, ladder: Ladder, samples: int = 3) -> Any:
 def rate(
     axes: Any, law: PowerLaw | None, sizes: Any, errors: Any, spread: Any, *, name: str, expected: float | None, color: str
 ) -> Any:
-    """Errors against size on logarithmic axes, with the fitted line, its exponent, and the expected slope if there is one."""
+    """Errors against size on logarithmic axes, with the fitted line, its exponent, and the expected slope if there is one.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits.compare import fit_power_law
+    >>> sizes, errors = [8, 16, 32], [0.2, 0.1, 0.05]
+    >>> law = fit_power_law(sizes, errors)
+    >>> axes = rate(Figure().subplots(), law, sizes, errors, [0, 0, 0], name="L", expected=-1.0, color=WIDE)
+    >>> axes.get_legend_handles_labels()[1]
+    ['fit: L$^{-1.000}$', 'slope -1']
+    """
     sizes, errors = np.asarray(sizes, float), np.asarray(errors, float)
     if not np.any(errors > 0):
         return blank(axes, "", "the error is zero at every size")
@@ -86,7 +111,15 @@ def rate(
 
 
 def depth_rate(axes: Any, ladder: Ladder) -> Any:
-    """Distance of infinite width at L blocks from infinite depth, with 95 % Monte-Carlo intervals where it has such errors."""
+    """Distance of infinite width at L blocks from infinite depth, with 95 % Monte-Carlo intervals where it has such errors.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, ladder
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    >>> axes = depth_rate(Figure().subplots(), ladder(one, widths=(8,), blocks=(2, 4, 8), finite_blocks=2, seeds=1))
+    >>> axes.get_xlabel(), [int(tick) for tick in axes.get_xticks()]
+    ('blocks L', [2, 4, 8])
+    """
     errors = ladder.depth_errors()
     if not errors:
         return blank(axes, "wide → deep", _no_limit(ladder) if ladder.deep is None else "no infinite width was computed")
@@ -99,7 +132,15 @@ def depth_rate(axes: Any, ladder: Ladder) -> Any:
 
 
 def width_rate(axes: Any, ladder: Ladder) -> Any:
-    """Distance of single finite networks from infinite width, with 95 % intervals over seeds."""
+    """Distance of single finite networks from infinite width, with 95 % intervals over seeds.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, ladder
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    >>> axes = width_rate(Figure().subplots(), ladder(one, widths=(8, 16), blocks=(2,), finite_blocks=2, seeds=4))
+    >>> axes.get_xlabel(), [int(tick) for tick in axes.get_xticks()]
+    ('width n', [8, 16])
+    """
     errors = ladder.width_errors()
     if not errors:
         missing = f"infinite width was not computed at L = {ladder.finite_blocks}" if ladder.finite else "no network was trained"
@@ -120,6 +161,12 @@ def comparison(ladder: Ladder) -> Any:
 
     Returns:
         A `matplotlib.figure.Figure`; save it with `figure.savefig(path)`.
+
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, ladder
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    >>> figure = comparison(ladder(one, widths=(8, 16), blocks=(2, 4), finite_blocks=2, seeds=2))
+    >>> [axes.get_xlabel() for axes in figure.axes[:4]]
+    ['step', 'width n', 'blocks L', 'step']
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

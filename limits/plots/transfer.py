@@ -33,6 +33,14 @@ def transfer(axes: Any, answer: Transfer, name: str | None = None) -> Any:
 
     Raises:
         ValueError: both learning rate and multiplier vary (`loss_map` draws these), or there is no such parametrization.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, compare
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=1), [[1.0]], [[1.0]])
+    >>> answer = compare.transfer(one, blocks=(2, 4), lrs=(0.1, 0.3, 1, 3), limit=False)
+    >>> axes = transfer(Figure().subplots(), answer)
+    >>> axes.get_xscale(), [text.get_text() for text in axes.get_legend().get_texts()]  # blocks
+    ('log', ['2', '4'])
     """
     if answer.is_map:
         raise ValueError("learning rate and multiplier both vary: draw plots.loss_map instead")
@@ -123,6 +131,14 @@ def optimum(axes: Any, answer: Transfer, multiplier: float | None = None) -> Any
         axes: where to draw.
         answer: of `limits.compare.transfer`.
         multiplier: which one; where both it and the learning rate vary.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, compare
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=1), [[1.0]], [[1.0]])
+    >>> answer = compare.transfer(one, blocks=(2, 4), lrs=(0.1, 0.3, 1, 3), limit=False)
+    >>> axes = optimum(Figure().subplots(), answer)
+    >>> axes.get_xlabel(), axes.get_ylabel(), axes.get_title()
+    ('blocks L', 'best learning rate', 'Does the optimum settle?')
     """
     found = {name: answer.optima(name, multiplier) for name in answer.names}
     sizes = sorted({L for optima in found.values() for L in optima if not isinf(L)})
@@ -173,6 +189,14 @@ def loss_map(axes: Any, answer: Transfer, name: str | None = None, blocks: float
 
     Raises:
         ValueError: learning rate and multiplier do not both vary, or there is no such map.
+
+    >>> from matplotlib.figure import Figure
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, compare
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=1), [[1.0]], [[1.0]])
+    >>> grid = {"lrs": (0.1, 0.3, 1, 3), "multipliers": (0.5, 1, 2)}
+    >>> axes = loss_map(Figure().subplots(), compare.transfer(one, blocks=(2,), limit=False, **grid))
+    >>> axes.collections[0].get_array().shape  # learning rates, multipliers
+    (4, 3)
     """
     if not answer.is_map:
         raise ValueError("a map needs several learning rates and several multipliers: draw plots.transfer instead")
@@ -234,6 +258,12 @@ def transfers(answer: Transfer) -> Any:
 
     Returns:
         A `matplotlib.figure.Figure`; save it with `figure.savefig(path)`.
+
+    >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, compare
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=1), [[1.0]], [[1.0]])
+    >>> figure = transfers(compare.transfer(one, blocks=(2, 4), lrs=(0.1, 0.3, 1, 3), limit=False))
+    >>> [axes.get_title() for axes in figure.axes]
+    ['Depth-µP (α = γ = 1/2)', 'Does the optimum settle?']
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
