@@ -31,6 +31,13 @@ class Row:
         margin: half of the interval that holds for all rows together, at the error rate of the check.
         tolerance: of the check.
         missing: why there is no estimate; empty where there is one.
+
+    >>> from limits import DEPTH_MUP, SGD, ResNet, compare
+    >>> one = Problem(ResNet("tanh"), DEPTH_MUP, SGD(0.1, steps=1), [[1.0, 0.4]], [[1.0]])
+    >>> check = compare.measure_exponents(one, width=8, blocks=(8, 16), seeds=3)
+    >>> row = check["features"]
+    >>> row.name, str(row.exact), row.sizes, row.verdict
+    ('features', '0', array([ 8., 16.]), 'unresolved')
     """
 
     name: str
@@ -101,6 +108,14 @@ class ExponentCheck:
         increments: by number of blocks, distances in depth, rms increments of what training has added to the features over them,
             and their standard errors, shape (3, spans).
         meta: width, seeds, steps, ….
+
+    >>> from limits import DEPTH_MUP, SGD, ResNet, compare
+    >>> one = Problem(ResNet("tanh"), DEPTH_MUP, SGD(0.1, steps=1), [[1.0, 0.4]], [[1.0]])
+    >>> check = compare.measure_exponents(one, width=8, blocks=(8, 16), seeds=3)
+    >>> [row.name for row in check.rows]
+    ['initial growth', 'features', 'outputs', 'update of layer 1', 'second order', 'diversity']
+    >>> check.verdict, check.passed  # too few and too small networks to tell
+    ('unresolved', False)
     """
 
     problem: Problem

@@ -27,6 +27,14 @@ class Curve:
         initial: before training, shape (multipliers, seeds).
         optima: along the learning rates, one for every multiplier; where there is a single learning rate, one along multipliers.
         fine: of exact curves, a grid that is finer where losses are low, and the losses there, shape (2, points); else None.
+
+    >>> from limits import DEPTH_MUP, SGD, ResNet, compare
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=1), [[1.0]], [[1.0]])
+    >>> answer = compare.transfer(one, blocks=(4, 8), lrs=(0.1, 0.3, 1, 3), limit=False)
+    >>> answer.curves[0]
+    Curve(Depth-µP (alpha = gamma = 1/2); L = 4; 4 learning rates, 1 multipliers, 1 seeds; best at 0.512)
+    >>> answer.curves[0].mean.round(4)
+    array([[ 0.3238,  0.0857,  0.4542, 11.8068]])
     """
 
     name: str
@@ -71,6 +79,14 @@ class Transfer:
         curves: by parametrization, then number of blocks, the limit last.
         no_limit: why there is no limit, by name of the parametrization.
         meta: sizes of the networks, seeds.
+
+    >>> from limits import DEPTH_MUP, SGD, ResNet, compare
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=1), [[1.0]], [[1.0]])
+    >>> answer = compare.transfer(one, blocks=(4, 8), lrs=(0.1, 0.3, 1, 3), tol=1e-4)
+    >>> {blocks: round(best.at, 4) for blocks, best in answer.optima().items()}
+    {4: 0.512, 8: 0.4385, inf: 0.3679}
+    >>> answer.drift()
+    Slope(-0.224 ± 0.000, 2 points)
     """
 
     problem: Problem | None

@@ -72,6 +72,9 @@ class Slope:
         x, y: the points.
         steps: slopes between neighbouring points, shape (points - 1,).
         step_errors: half of their 95 % confidence intervals.
+
+    >>> fit_slope(np.array([0.0, 1.0, 2.0]), np.array([1.0, 0.5, 0.0]), np.zeros((3, 3)))
+    Slope(-0.500 ± 0.000, 3 points)
     """
 
     value: float

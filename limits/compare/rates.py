@@ -24,6 +24,10 @@ class PowerLaw:
         exponent_error: half of its 95 % confidence interval, from `spread`; where errors are exact, 1.96 standard errors
             from their scatter about the line (NaN for two points, which always lie on one).
         prefactor: c.
+
+    >>> law = fit_power_law([8, 16, 32], [0.2, 0.1, 0.05])
+    >>> law.local_exponents(), float(law(64).round(4))
+    (array([-1., -1.]), 0.025)
     """
 
     sizes: np.ndarray

@@ -41,6 +41,14 @@ class Ladder:
         no_limit: why the exponents have no limit, or why it is not known, or None.
         failed: sentences of the runs that diverged or could not be resolved, by name such as "wide, L = 256".
         partial: whether the comparison was interrupted.
+
+    >>> from limits import DEPTH_MUP, SGD, ResNet
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    >>> answer = ladder(one, widths=(8, 16), blocks=(4, 8, 16), finite_blocks=4, seeds=4)
+    >>> {L: round(error, 4) for L, error in answer.depth_errors().items()}
+    {4: 0.2705, 8: 0.1547, 16: 0.0833}
+    >>> answer.deep, answer.no_limit
+    (Trajectory(deep, 1 steps, loss 0.5 -> 0.0644911), None)
     """
 
     problem: Problem
@@ -303,7 +311,11 @@ def _gathered(problem: Problem, blocks: int, done: Mapping[tuple[str, int], Any]
 
 @dataclass(frozen=True)
 class Unanswered:
-    """A run that has no answer, and why; unlike the exception itself it travels between processes."""
+    """A run that has no answer, and why; unlike the exception itself it travels between processes.
+
+    >>> [Unanswered(kind, "why").no_limit for kind in (NoLimitError, UnknownLimitError, DivergedError, MemoryError)]
+    [True, True, False, False]
+    """
 
     kind: type[Exception]
     sentence: str
