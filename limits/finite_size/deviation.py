@@ -65,6 +65,14 @@ class Deviation:
         outputs: less those of the limit, shape (networks, samples, d_out).
         overlaps: upper triangle of $\Gamma$ less that of the limit, 1, shape (networks, entries).
         total: $\|x - x^{limit}\|^2/D$, shape (networks, samples).
+
+    >>> from limits import COMPLETEP, SGD, ResNet
+    >>> one = Problem(ResNet("tanh", 2, form="mlp"), COMPLETEP, SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    >>> off = Limit(one, tol=1e-2).of(16, 32, 4, range(8))
+    >>> off.within.shape, off.outside.shape  # networks, samples, coordinates
+    ((8, 1, 2), (8, 1))
+    >>> bool(off.total.mean() < 1)
+    True
     """
 
     width: int
@@ -90,6 +98,12 @@ class Limit:
     Args:
         problem: what is trained, with U and V frozen.
         tol: of the limit.
+
+    >>> from limits import COMPLETEP, SGD, ResNet
+    >>> one = Problem(ResNet("tanh", 2, form="mlp"), COMPLETEP, SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    >>> limit = Limit(one, tol=1e-2)
+    >>> limit.coordinates.shape  # samples; directions of inputs and outputs
+    (1, 2)
     """
 
     def __init__(self, problem: Problem, tol: float | None = None) -> None:

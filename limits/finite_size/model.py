@@ -37,7 +37,11 @@ GRID = 2.0 ** (np.arange(8, 81) / 4)
 
 
 class Size(NamedTuple):
-    """D, M and L."""
+    """D, M and L.
+
+    >>> Size(64, 128, 4), Size(64, 128, 4).parameters
+    (Size(width=64, block_width=128, blocks=4), 65536)
+    """
 
     width: int
     block_width: int
@@ -50,7 +54,11 @@ class Size(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """A number with its 95 % interval."""
+    """A number with its 95 % interval.
+
+    >>> print(Interval(0.7, 0.61, 0.82))
+    0.7 (0.61 to 0.82)
+    """
 
     value: float
     low: float
@@ -77,6 +85,15 @@ class ErrorModel:
         networks: of every size, less their limit.
         misfit: by kind, root mean square of the logarithm of measured over fitted errors, beyond what chance explains.
         limit: what networks are held against.
+
+    >>> from limits import COMPLETEP, SGD, ResNet
+    >>> one = Problem(ResNet("tanh", 2, form="mlp"), COMPLETEP, SGD(0.5, steps=1), [[1.0]], [[1.0]])
+    >>> few = [(16, 32, 4), (16, 16, 8), (32, 16, 4), (16, 16, 16)]
+    >>> model = error_model(one, sizes=few, seeds=8, tol=1e-2)
+    >>> list(model.constants), len(model.networks)
+    (['features', 'outputs'], 4)
+    >>> model.error(64, 64, 8).value < model.error(16, 16, 4).value
+    True
     """
 
     problem: Problem
@@ -192,6 +209,10 @@ class Held:
     Attributes:
         size: D, M, L.
         predicted, measured: errors by kind.
+
+    >>> there, elsewhere = Interval(0.1, 0.09, 0.11), Interval(0.2, 0.19, 0.21)
+    >>> Held(Size(64, 128, 4), dict.fromkeys(KINDS, there), {"features": there, "outputs": elsewhere})
+    Held(64 x 128 x 4; features 0.1 measured, 0.1 predicted; outputs 0.2 measured, 0.1 predicted; they differ)
     """
 
     size: Size
