@@ -13,7 +13,16 @@ RATES = ("lr", "input_lr", "output_lr")
 
 
 class DivergedError(ArithmeticError):
-    """Training left the range of numbers: no output can be given."""
+    """Training left the range of numbers: no output can be given.
+
+    >>> from limits import DEPTH_MUP, SGD, ResNet, recurse
+    >>> hasty = Problem(ResNet(), DEPTH_MUP, SGD(1e9, steps=20), [[1.0]], [[1.0]])
+    >>> try:
+    ...     recurse(hasty, blocks=4)
+    ... except DivergedError as why:
+    ...     print(why)
+    training diverges: outputs at step 3 exceed 1e+150; lower the learning rate
+    """
 
 
 def checked_outputs(problem: Problem, outputs: Array, t: int) -> Array:

@@ -23,7 +23,19 @@ FORMAT = 3
 
 
 class Interrupted(KeyboardInterrupt):
-    """A rung was interrupted; `partial` is what it had finished, with "partial" in its `meta`."""
+    """A rung was interrupted; `partial` is what it had finished, with "partial" in its `meta`.
+
+    >>> from limits import DEPTH_MUP, SGD, recurse
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=3), [[1.0]], [[1.0]])
+    >>> def stop(done, total):  # as Ctrl-C does
+    ...     if done == 2:
+    ...         raise KeyboardInterrupt
+    >>> try:
+    ...     recurse(one, blocks=4, progress=stop)
+    ... except Interrupted as stopped:
+    ...     print(stopped.partial)
+    Trajectory(wide, blocks=4, 2 steps, loss 0.5 -> 0.464645, partial)
+    """
 
     def __init__(self, partial: Any) -> None:
         super().__init__("interrupted; what was finished is in .partial")
@@ -31,7 +43,18 @@ class Interrupted(KeyboardInterrupt):
 
 
 class FileFormatError(ValueError):
-    """A file is not a trajectory, is damaged, or was written by a newer version."""
+    """A file is not a trajectory, is damaged, or was written by a newer version.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "run.npz")
+    ...     np.savez(path, outputs=np.zeros(3))
+    ...     try:
+    ...         Trajectory.load(path)
+    ...     except FileFormatError as why:
+    ...         print(str(why).replace(folder, "…"))
+    …/run.npz is not a trajectory saved by limits, or is damaged: 'header is not a file in the archive'
+    """
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,19 @@ LARGEST_GROWTH = 56.25
 
 
 class NoLimitError(ValueError):
-    """The exponents have no infinite-depth limit; `regime` says why."""
+    """The exponents have no infinite-depth limit; `regime` says why.
+
+    >>> from limits import SGD, Parametrization, ResNet
+    >>> unscaled = Problem(ResNet(), Parametrization(0, 0), SGD(1.0, steps=1), [[1.0]], [[1.0]])
+    >>> try:
+    ...     solve(unscaled)
+    ... except NoLimitError as why:
+    ...     print(why.regime)
+    unstable at initialization
+      1/2 - alpha = 1/2 > 0       initial branches add up to L^(1/2)                    [D1.2]
+      1 - alpha - gamma = 1 > 0   updates add up to L^(1)                               [D1.3]
+      gamma = 0                   the update of one block's preactivation is Theta(1)   [D3.4]
+    """
 
     def __init__(self, message: str, regime: Regime) -> None:
         super().__init__(message)
@@ -61,11 +73,30 @@ class NoLimitError(ValueError):
 
 
 class UnknownLimitError(ValueError):
-    """The limit of such blocks, exponents or optimizers is not known here."""
+    """The limit of such blocks, exponents or optimizers is not known here.
+
+    >>> from limits import DEPTH_MUP, Adam, ResNet
+    >>> adaptive = Problem(ResNet(), DEPTH_MUP, Adam(1.0, steps=1), [[1.0]], [[1.0]])
+    >>> try:
+    ...     solve(adaptive)
+    ... except UnknownLimitError as why:
+    ...     print(why)
+    solve treats SGD, got Adam: ask recurse for infinite width by samples of neurons, or simulate for networks of finite width
+    """
 
 
 class ToleranceWarning(RuntimeWarning):
-    """The requested tolerance was not met; `Trajectory.error` says what was."""
+    """The requested tolerance was not met; `Trajectory.error` says what was.
+
+    >>> import warnings
+    >>> from limits import DEPTH_MUP, SGD, ResNet
+    >>> one = Problem(ResNet(multiplier=2.0), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
+    >>> with warnings.catch_warnings(record=True) as seen:
+    ...     warnings.simplefilter("always")
+    ...     answer = solve(one, tol=2e-14, record=Record(kinds=()))
+    >>> str(seen[0].message)[:24], bool(answer.error.max() > 2e-14)
+    ('tol = 2e-14 was not met:', True)
+    """
 
 
 def solve(
@@ -176,7 +207,16 @@ def solve(
 
 
 class UnresolvedError(ArithmeticError):
-    """The limit varies too fast over depth for the largest number of nodes."""
+    """The limit varies too fast over depth for the largest number of nodes.
+
+    >>> from limits import DEPTH_MUP, SGD, ResNet
+    >>> steep = Problem(ResNet(multiplier=100.0), DEPTH_MUP, SGD(1.0, steps=1), [[1.0]], [[1.0]])
+    >>> try:
+    ...     solve(steep)
+    ... except UnresolvedError as why:
+    ...     print(str(why).rpartition(": ")[2])
+    take a multiplier of at most 7.5
+    """
 
 
 def _warn_of(tol: float, worst: float, size: str) -> None:

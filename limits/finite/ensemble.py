@@ -28,11 +28,32 @@ SHARE_OF_MEMORY = 0.8
 
 
 class DivergenceWarning(RuntimeWarning):
-    """Some seeds left the range of numbers and are left out of all averages."""
+    """Some seeds left the range of numbers and are left out of all averages.
+
+    >>> import warnings
+    >>> from limits import DEPTH_MUP, SGD, ResNet
+    >>> hasty = Problem(ResNet(), DEPTH_MUP, SGD(5.0, steps=14), [[1.0]], [[1.0]])
+    >>> with warnings.catch_warnings(record=True) as seen:
+    ...     warnings.simplefilter("always")
+    ...     run = simulate(hasty, width=4, blocks=2, seeds=8)
+    >>> f"{np.sum(run.diverged >= 0)} of 8 seeds diverged" in str(seen[0].message)
+    True
+    """
 
 
 class UncentredWarning(RuntimeWarning):
-    """The blocks have a mean over neurons, which makes the initialization unstable."""
+    """The blocks have a mean over neurons, which makes the initialization unstable.
+
+    >>> import warnings
+    >>> from limits import DEPTH_MUP, SGD, ResNet
+    >>> model = ResNet("relu", mean_subtraction=False)
+    >>> one = Problem(model, DEPTH_MUP, SGD(1.0, steps=1), [[1.0]], [[1.0]])
+    >>> with warnings.catch_warnings(record=True) as seen:
+    ...     warnings.simplefilter("always")
+    ...     run = simulate(one, width=8, blocks=2)
+    >>> print(str(seen[0].message).partition(";")[0])
+    relu without mean subtraction has a mean: initial features grow like L^(1/2) with the number of blocks [D1.3]
+    """
 
 
 def simulate(

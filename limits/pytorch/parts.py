@@ -73,4 +73,17 @@ class Part:
 
 
 class UnknownPartError(ValueError):
-    """A parameter whose part cannot be told from its shape; the sentence says what to write."""
+    """A parameter whose part cannot be told from its shape; the sentence says what to write.
+
+    >>> from torch import nn, zeros
+    >>> from limits.pytorch import plan
+    >>> class Model(nn.Module):
+    ...     def __init__(self, width):
+    ...         super().__init__()
+    ...         self.raw = nn.Parameter(zeros(5, width))
+    >>> try:
+    ...     plan(Model(64), base=lambda: Model(16), delta=lambda: Model(32))
+    ... except UnknownPartError as why:
+    ...     print(str(why).partition(" (")[0])
+    raw is held by no module that says what its axes are
+    """

@@ -17,7 +17,17 @@ from limits.trajectory import write_atomically
 
 
 class DamagedWarning(UserWarning):
-    """A file in the folder is not the result that its name says, and is computed anew."""
+    """A file in the folder is not the result that its name says, and is computed anew.
+
+    >>> from limits.sweeps import run
+    >>> with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as seen:
+    ...     warnings.simplefilter("always")
+    ...     for _ in range(2):  # damaged in between
+    ...         answer = run([Job(dict, {"seed": 0})], folder=folder)
+    ...         _ = [path.write_bytes(b"half a fi") for path in Path(folder).iterdir()]
+    >>> answer, seen[0].category.__name__
+    ([{'seed': 0}], 'DamagedWarning')
+    """
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,17 @@ Outcomes = Generator[tuple[str, Outcome], None, None]
 
 
 class WorkerDiedError(RuntimeError):
-    """Jobs whose processes ended before they did."""
+    """Jobs whose processes ended before they did.
+
+    >>> from limits.sweeps import run
+    >>> class Dying(Executor):
+    ...     def submit(self, *asked): raise BrokenExecutor("out of memory")
+    >>> try:
+    ...     run([Job(dict, {"seed": 0})], executor=Dying())
+    ... except WorkerDiedError as why:
+    ...     print(str(why).partition(": ")[0])
+    the executor lost its workers (BrokenExecutor('out of memory'))
+    """
 
 
 def here(jobs: Jobs) -> Outcomes:
