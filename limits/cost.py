@@ -46,6 +46,11 @@ class Estimate:
         seconds: wall time; None unless `estimate(..., calibrate=True)`.
         parts: the memory by what holds it, in bytes.
         sizes: width, blocks, seeds, particles, depth nodes or points of a cloud it was worked out for.
+
+    >>> from limits import DEPTH_MUP, SGD, ResNet
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=10), [[1.0]], [[1.0]])
+    >>> print(estimate(one, "simulate", width=1024, blocks=16))
+    simulate (width = 1024, blocks = 16, seeds = 1): 79 MB
     """
 
     rung: str

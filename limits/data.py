@@ -262,6 +262,12 @@ def load(path: str | os.PathLike[str]) -> Dataset:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: another suffix, a missing array or column, or anything that is no finite number, with its line.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(folder + "/mine.npz", inputs=[[1.0, 2.0], [3.0, 4.0]], targets=[[1.0], [-1.0]])
+    ...     load(folder + "/mine.npz")
+    Dataset(2 samples, 2 inputs, mse: mine.npz)
     """
     path = Path(path)
     if path.suffix.lower() not in _READERS:

@@ -139,6 +139,10 @@ class Diversity:
         name: of $\phi$.
         gradient: one minus the correlation of $\delta h$ between neighbouring blocks, 0 … 1.
         growth: $C^0(1)/C^0(0)$ of a unit input: what the features gain over depth.
+
+    >>> first = rank(["relu", "abs"])[0]
+    >>> first.name, round(first.gradient, 12)
+    ('abs', 1.0)
     """
 
     name: str

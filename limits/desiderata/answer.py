@@ -81,6 +81,13 @@ class Impossible:
         core: wishes that already exclude each other, none of which can be spared.
         certificates: for every way to meet the disjunctions of the core, multipliers that refute it.
         question: what was asked.
+
+    >>> from limits import design
+    >>> proof = design("stable", "diverse", "interacting", block_depth=2)
+    >>> proof
+    Impossible(stable, diverse and interacting, 1 certificates)
+    >>> proof.holds()
+    True
     """
 
     core: tuple[str, ...]

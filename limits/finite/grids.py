@@ -36,6 +36,12 @@ class Grid:
             interruption came first.
         probe_losses: the same for probes with targets, else None.
         meta: sizes, version, wall time in seconds.
+
+    >>> from limits import DEPTH_MUP, SGD, ResNet
+    >>> one = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), [[1.0]], [[1.0]])
+    >>> found = grid(one, width=8, blocks=2, lrs=[0.1, 1.0], multipliers=[0.5, 1.0], seeds=3)
+    >>> found.losses.shape, found.evaluations  # multipliers, learning rates, seeds, evaluations
+    ((2, 2, 3, 3), array([0, 1, 2]))
     """
 
     problem: Problem

@@ -40,6 +40,16 @@ class Finding:
         spread: its standard error.
         missing: why there is no estimate; empty where there is one.
         remedy: what to do where it fails.
+
+    >>> from limits import COMPLETEP
+    >>> from limits.pytorch.audit_laws import laws, stand_in
+    >>> law = laws(stand_in(COMPLETEP, 2, "gelu"), [])[0]  # of the embedding in width: exponent 0
+    >>> sizes, measured = np.array([64, 128]), Estimate(0.5, 0.01, 7)
+    >>> finding = Finding(law, measured, 0.05, 0.2, sizes, 0.5 * np.log(sizes), np.zeros(2))
+    >>> finding
+    Finding(embedding in width: +0.50 [+0.48, +0.52], wanted 0; fail)
+    >>> finding.violates
+    'stable at initialization'
     """
 
     law: Law
@@ -111,7 +121,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Trap:
-    """A mistake that is often made: its name, whether it was "found", is "clear" or was "not checked", and a sentence."""
+    """A mistake that is often made: its name, whether it was "found", is "clear" or was "not checked", and a sentence.
+
+    >>> Trap("frozen base", "found", "the model at the base size is another one")
+    Trap(name='frozen base', state='found', said='the model at the base size is another one')
+    """
 
     name: str
     state: str
@@ -137,6 +151,17 @@ class Audit:
         tolerance, error_rate: of the audit.
         notes: how the model was measured, and what was left out.
         meta: sizes, seeds, steps, ….
+
+    >>> from limits import COMPLETEP, classify
+    >>> from limits.pytorch.audit_laws import laws, stand_in
+    >>> law = laws(stand_in(COMPLETEP, 2, "gelu"), [])[0]  # of the embedding in width: exponent 0
+    >>> sizes, measured = np.array([64, 128]), Estimate(0.5, 0.01, 7)
+    >>> finding = Finding(law, measured, 0.05, 0.2, sizes, 0.5 * np.log(sizes), np.zeros(2))
+    >>> audit = Audit(COMPLETEP, classify(COMPLETEP, block_depth=2), (finding,), (), (), 0.2, 0.01, (), {"sizes": 4})
+    >>> audit
+    Audit(fail: size fail, learning not judged, diversity not judged, block linearity not judged, transfer not judged)
+    >>> audit.violated
+    ('stable at initialization',)
     """
 
     parametrization: Parametrization

@@ -77,6 +77,12 @@ class Regime:
         steps: the exact comparisons the verdicts are read from.
         block_depth: k, layers in a block.
         centred: whether initial branches have mean zero.
+
+    >>> regime = classify(Parametrization(1, 0), block_depth=2)
+    >>> regime.name, regime.stable_during_training, regime.diversity
+    ('redundant', True, Fraction(0, 1))
+    >>> regime.steps[0]
+    Step(1/2 - alpha = -1/2 < 0: the sum of the initial branches vanishes in the limit [D1.2])
     """
 
     name: str
