@@ -9,6 +9,8 @@ from sympy.printing.pretty.pretty import PrettyPrinter
 from sympy.printing.pretty.stringpict import prettyForm, stringPict
 
 WIDTH = 110
+GLUE = "\0"
+"""In the place of a space inside mathematics: a line that began with a minus sign would be an entry of a list."""
 
 
 class Writer:
@@ -53,7 +55,9 @@ class Latex(Writer):
     """A LaTeX document."""
 
     def prose(self, text: str) -> list[str]:
-        return ["", *textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)]
+        whole = re.sub(r"\$[^$]*\$", lambda math: math[0].replace(" ", GLUE), text)
+        lines = textwrap.wrap(whole, WIDTH, break_long_words=False, break_on_hyphens=False)
+        return ["", *(line.replace(GLUE, " ") for line in lines)]
 
     def equation(self, sides: tuple[sp.Expr, ...], sign: str = "=") -> list[str]:
         sign, first, *rest = _tex(sides, sign)

@@ -222,3 +222,9 @@ def test_plain_text():
     assert plain(r"a limit $aL^{-\alpha}\to\infty$ with $\alpha\le\tfrac12$") == "a limit aL^(-α) → ∞ with α ≤ 1/2"
     with pytest.raises(KeyError, match="unheardof"):
         plain(r"$\unheardof$")
+
+
+def test_a_page_breaks_no_line_inside_mathematics():
+    """A line that begins with a minus sign would be an entry of a list, and the mathematics around it would be torn."""
+    long = "".join(rf"{'x' * pad} $\gamma \ge 1 - \alpha$, " for pad in range(60, 110))
+    assert all(line.count("$") % 2 == 0 for line in Page().prose(long))
