@@ -37,9 +37,10 @@ def mistakes(
 ) -> tuple[str, ...]:
     r"""A sentence for each of the known mistakes that a model and its optimizer show; empty if there are none.
 
-    Looked for are multipliers that are not applied, an initialization that shrinks with depth by itself ($1/\sqrt{2L}$), heads
-    of attention that become wider under a fixed square root, and in an optimizer: rates, weight decays and epsilons that are not
-    those of the base times their ratios (factors of depth at the ends, raw numbers of blocks, layers for blocks, one
+    Looked for are multipliers that are not applied, branches that were seen in a forward pass to add their own skip (see
+    `apply_multipliers`), an initialization that shrinks with depth by itself ($1/\sqrt{2L}$), heads of attention that become
+    wider under a fixed square root, and in an optimizer: another kind than the plan's, rates, weight decays and epsilons that
+    are not those of the base times their ratios (factors of depth at the ends, raw numbers of blocks, layers for blocks, one
     epsilon for all), and parameters that are not trained.
 
     Args:
@@ -63,11 +64,31 @@ def mistakes(
     2.weight: hidden eps is 4e-08 and should be 1e-08.
     """
     model = bare(model)
-    found = [*how.notes, *missing(model, how, by_hand), *_shrinking(model, how)]
+    found = [note for note in how.notes if note != how.unnamed]  # what follows says so, unless it is done by hand
+    found += [*missing(model, how, by_hand), *_shrinking(model, how)]
     if optimizer is not None:
         given = {"lr": lr, "weight_decay": weight_decay, "eps": eps}
+        found += _kinds(how, optimizer)
         found += _settings(model, how, getattr(optimizer, "param_groups", optimizer), given)
     return tuple(found)
+
+
+RULES = {"SGD": "sgd", "Adam": "adam", "AdamW": "adamw", "Muon": "muon"}
+"""Optimizers of `torch.optim` and what they are called in a plan; of others nothing is known."""
+
+
+def _kinds(how: Plan, optimizer: Any) -> list[str]:
+    """A sentence if the optimizer is of another kind than the plan, of which no number could then be right."""
+    planned = {ratios.optimizer.split("-")[0] for ratios in how.ratios.values()}
+    found = RULES.get(type(optimizer).__name__)
+    if found == "adam" and planned == {"adamw"} and not any(group["weight_decay"] for group in optimizer.param_groups):
+        return []  # without weight decay they are one
+    if found is None or found in planned:
+        return []
+    return [
+        f"the optimizer is {type(optimizer).__name__}, and the plan is for {how.scaling.optimizer}, whose numbers are others: "
+        f'write optimizer="{found}" in plan'
+    ]
 
 
 def _settings(model: Any, how: Plan, groups: Any, given: Mapping[str, Given]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from limits.pytorch.axes import bare
 from limits.pytorch.names import matches
 from limits.pytorch.plan import Plan
+from limits.pytorch.skips import SkipCheck
 
 BY_HAND = 'multiply in the forward pass and write by_hand=("branches",)'
 
@@ -45,12 +46,30 @@ class BranchMultiplier:
         return output * self.factor
 
 
-def apply_multipliers(model: Any, how: Plan, *, by_hand: Sequence[str] = ()) -> tuple[Any, ...]:
+class Handles(tuple[Any, ...]):
+    """Handles of hooks: a tuple that is short at a prompt, and whose `remove()` takes all of them away."""
+
+    __slots__ = ()
+
+    def remove(self) -> None:
+        for handle in self:
+            handle.remove()
+
+    def __repr__(self) -> str:
+        return f"Handles({len(self)} hooks; remove() takes them away)"
+
+
+def apply_multipliers(model: Any, how: Plan, *, by_hand: Sequence[str] = ()) -> Handles:
     r"""Multiply readouts and residual branches by their ratios to the base, from the next forward pass on.
 
     A readout $Wx + b$ becomes $W(cx) + b$, a branch $f(x)$ becomes $m_L^{-\alpha}f(x)$. These are ratios: factors that the base
     has in its own forward pass stay, if the model has the same ones. A model that divides its branches by its own number of
     blocks must not do so any more, or be planned with the same number of blocks.
+
+    A module that adds its own skip, $x + f(x)$, is no branch: with the whole stream multiplied block by block, nothing is left
+    of it. At the first forward pass, the first module of every pattern is called once more with its matrices and biases set to
+    zero, and warned about if it still returns its input, as it is or normalised. Skips that are weighted or projected, those of
+    modules without matrices, and those inside of a compiled model are not seen. Nothing that was not called is checked.
 
     Args:
         model: the module that the plan was made from, or a copy of it; call this before `torch.compile`.
@@ -59,7 +78,7 @@ def apply_multipliers(model: Any, how: Plan, *, by_hand: Sequence[str] = ()) -> 
             `how.multiplier(name)`, and "branches" if it does so with its branches, by `how.branch`.
 
     Returns:
-        Handles whose `remove()` takes a hook away, as of `register_forward_hook`.
+        A tuple of handles whose `remove()` takes a hook away, as of `register_forward_hook`; its own takes all of them away.
 
     Raises:
         RuntimeError: the model has multipliers by now, or is compiled: what is compiled and was called ignores new hooks.
@@ -73,6 +92,8 @@ def apply_multipliers(model: Any, how: Plan, *, by_hand: Sequence[str] = ()) -> 
     >>> handles = apply_multipliers(model, plan(model, base=lambda: make(64), delta=lambda: make(128)))
     >>> bool(torch.allclose(model(x), before / 4)), keys == list(model.state_dict())
     (True, True)
+    >>> handles
+    Handles(1 hooks; remove() takes them away)
     """
     given, model = model, bare(model)
     how.refuse_others(model)
@@ -86,9 +107,13 @@ def apply_multipliers(model: Any, how: Plan, *, by_hand: Sequence[str] = ()) -> 
     factors = {name: factor for name, factor in _readouts(how).items() if name not in by_hand}
     readouts = [(_reader(model, name, how), ReadoutMultiplier(factor)) for name, factor in factors.items()]
     branches = [] if "branches" in by_hand else _branches(model, how)
-    return (
-        *(module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in readouts),
-        *(module.register_forward_hook(hook) for module, hook in branches),
+    checked = _first(model, how) if branches else []
+    return Handles(
+        (
+            *(module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in readouts),
+            *(module.register_forward_hook(hook, with_kwargs=True) for module, hook in checked),
+            *(module.register_forward_hook(hook) for module, hook in branches),
+        )
     )
 
 
@@ -102,6 +127,8 @@ def missing(model: Any, how: Plan, by_hand: Sequence[str] = ()) -> list[str]:
     held = bool(bare_branches) and all(any(isinstance(h, BranchMultiplier) for h in _hooks(m)) for m in bare_branches)
     if how.branch != 1 and "branches" not in by_hand and not held:
         found.append(f"residual branches must be multiplied by {how.branch:g}, and are not: call apply_multipliers")
+    if "branches" not in by_hand:
+        found += [hook.found for m in bare_branches for hook in _hooks(m) if isinstance(hook, SkipCheck) and hook.found]
     return found
 
 
@@ -144,3 +171,10 @@ def _branches(model: Any, how: Plan) -> list[tuple[Any, BranchMultiplier]]:
         )
     names = dict(model.named_modules())
     return [(module, BranchMultiplier(how.branch)) for name, module in names.items() if matches(name, how.blocks.branches)]
+
+
+def _first(model: Any, how: Plan) -> list[tuple[Any, SkipCheck]]:
+    """The first module of every pattern of branches, with what looks whether it is one."""
+    modules = list(model.named_modules())
+    firsts = (next((name, m) for name, m in modules if matches(name, (pattern,))) for pattern in how.blocks.branches)
+    return [(module, SkipCheck(name, how.branch)) for name, module in firsts]

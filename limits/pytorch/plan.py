@@ -6,7 +6,7 @@ which says which axes grow. Nothing is computed with them, so base and delta may
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from limits.markup import columns, listed
@@ -51,6 +51,16 @@ class Plan:
     def branch(self) -> float:
         r"""What every residual branch is multiplied with, $m_L^{-\alpha}$."""
         return float(self.scaling.branch)
+
+    @property
+    def unnamed(self) -> str:
+        """A note if branches are multiplied, and nothing says which modules they are; else empty."""
+        if self.branch == 1 or self.blocks.branches:
+            return ""
+        return (
+            f"no branches were named, and residual branches must be multiplied by {self.branch:g}: write branches=, the modules "
+            "whose output is added to the stream, or multiply in the forward pass"
+        )
 
     def part(self, name: str) -> Part:
         """The part of a parameter, by any of its names."""
@@ -163,7 +173,8 @@ def plan(
     duration = {name: _two(pair, name) for name, pair in (("batch", batch), ("steps", steps)) if pair is not None}
     ratios, scaling = ratios_of(parts, found, optimizer, how, duration)
     notes = (*wide_heads(model, base, found), *scaling.warnings)
-    return Plan(parts, ratios, found, scaling, notes)
+    made = Plan(parts, ratios, found, scaling, notes)
+    return replace(made, notes=(made.unnamed, *notes)) if made.unnamed else made
 
 
 def _two(pair: Sequence[float], name: str) -> tuple[float, float]:
