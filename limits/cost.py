@@ -26,7 +26,7 @@ from limits.particles import (
 from limits.problem import Problem
 from limits.record import Record
 from limits.semiseparable import footprint
-from limits.validation import whole
+from limits.validation import called, whole
 from limits.wide import closed, recurse
 
 RUNGS = ("simulate", "recurse", "solve")
@@ -71,6 +71,9 @@ class Estimate:
         return f"{self.rung} ({sizes}): {self.bytes / 1e6:.3g} MB{time_text}"
 
 
+@called(
+    'estimate(problem, "simulate", width=1024, blocks=64), estimate(problem, "recurse", blocks=64) or estimate(problem, "solve")'
+)
 def estimate(
     problem: Problem,
     rung: str,

@@ -108,7 +108,7 @@ def matrix(value: Any, name: str) -> np.ndarray:
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be a numeric array of shape (samples, dimensions), got {type(value).__name__}") from None
     if array.ndim != 2 or 0 in array.shape:
-        hint = ": write x[:, None] for one dimension" if array.ndim == 1 else ""
+        hint = f": write {name}[:, None] for one dimension" if array.ndim == 1 else ""
         raise ValueError(f"{name} must have shape (samples, dimensions), none of them 0, got shape {array.shape}{hint}")
     if not np.all(np.isfinite(array)):
         raise ValueError(f"{name} must be finite, got {np.count_nonzero(~np.isfinite(array))} NaN or infinite entries")

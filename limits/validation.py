@@ -1,7 +1,10 @@
 """What users give, numbers above all: checked, and refused with a sentence."""
 
 from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import signature
 from numbers import Integral, Real
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -9,6 +12,32 @@ Rate = float | Sequence[float] | np.ndarray
 """A learning rate: one number, or one per step."""
 Progress = Callable[[int, int], None]
 """Called as progress(done, total)."""
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+def called(example: str) -> Callable[[Callable[Arguments, Answer]], Callable[Arguments, Answer]]:
+    """A function that says how it is called where its arguments do not fit its signature.
+
+    >>> called("half(7)")(lambda x: x / 2)(1, 2)
+    Traceback (most recent call last):
+    TypeError: too many positional arguments: write half(7)
+    """
+
+    def wrapped(function: Callable[Arguments, Answer]) -> Callable[Arguments, Answer]:
+        wanted = signature(function)
+
+        @wraps(function)
+        def checked(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+            try:
+                wanted.bind(*args, **kwargs)
+            except TypeError as fault:
+                raise TypeError(f"{fault}: write {example}") from None
+            return function(*args, **kwargs)
+
+        return checked
+
+    return wrapped
 
 
 def expect(value: object, kind: type, name: str) -> None:

@@ -24,7 +24,7 @@ from limits.record import Record
 from limits.semiseparable import Array, CausalSystem, Fields, Pass, Ready, Side, footprint, symmetric
 from limits.training import checked_kernels, evolve
 from limits.trajectory import Interrupted, Trajectory, assemble
-from limits.validation import reporting, whole
+from limits.validation import called, reporting, whole
 
 Progress = Callable[[int, int], None]
 
@@ -41,6 +41,7 @@ def closed(problem: Problem) -> bool:
     return plain and not model.layer_norm and model.block_depth == 1 and model.phi.linear
 
 
+@called("recurse(problem, blocks=64)")
 def recurse(
     problem: Problem,
     *,

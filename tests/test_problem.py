@@ -152,7 +152,7 @@ BAD = {
     "nan": ({"inputs": NAN}, "inputs must be finite, got 1 NaN or infinite entries"),
     "inf": ({"targets": [[np.inf], [1.0], [-np.inf]]}, "targets must be finite, got 2 NaN"),
     "nan probes": ({"probes": [[np.nan, 0.0]]}, "probes must be finite"),
-    "vector": ({"inputs": [1.0, 2.0, 3.0]}, r"inputs must have shape \(samples, dimensions\).*x\[:, None\]"),
+    "vector": ({"inputs": [1.0, 2.0, 3.0]}, r"inputs must have shape \(samples, dimensions\).*inputs\[:, None\]"),
     "cube": ({"inputs": np.ones((3, 2, 2))}, r"got shape \(3, 2, 2\)"),
     "no samples": ({"inputs": np.ones((0, 2)), "targets": np.ones((0, 1))}, r"none of them 0, got shape \(0, 2\)"),
     "no dimensions": ({"inputs": np.ones((3, 0))}, "none of them 0"),

@@ -36,6 +36,13 @@ FINE = [
 ]
 
 WRONG = [
+    ("classify(0.5, 0.5)", "TypeError", r'too many positional arguments: write classify\(Parametrization\("1/2", "1/2"\)\)'),
+    ("classify(0.5)", "TypeError", "parametrization must be a Parametrization, got 0.5: write Parametrization"),
+    ("recurse(one, 64)", "TypeError", r"too many positional arguments: write recurse\(problem, blocks=64\)"),
+    ("recurse(one)", "TypeError", r"missing a required .*'blocks': write recurse\(problem, blocks=64\)"),
+    ("limits.estimate(one, width=64)", "TypeError", 'missing a required .*\'rung\': write .*"simulate".*"recurse".*"solve"'),
+    ("limits.estimate(one, 'wide')", "ValueError", "rung must be one of simulate, recurse, solve, got 'wide'"),
+    ("Problem(ResNet(), DEPTH_MUP, SGD(1.0, 1), [[1.0]], [1.0])", "ValueError", r"write targets\[:, None\] for one dimension"),
     ("recurse(one, blocks=2.5)", "ValueError", "blocks must be a whole number >= 1, got 2.5"),
     ("recurse(one, blocks=True)", "ValueError", "blocks must be a whole number >= 1, got True"),
     ("recurse(one, blocks='4')", "ValueError", "blocks must be a whole number >= 1, got '4'"),

@@ -9,6 +9,7 @@ from limits.exponents import Affine
 from limits.markup import listed
 from limits.parametrization import Parametrization, checked
 from limits.regimes.expansion import Subset, branch, curvature, names, truth
+from limits.validation import called
 
 PROPERTIES = (
     "stable_at_initialization",
@@ -136,6 +137,7 @@ class Regime:
         return f"$$\\begin{{aligned}}\n{body}\n\\end{{aligned}}$$"
 
 
+@called('classify(Parametrization("1/2", "1/2"))')
 def classify(parametrization: Parametrization, *, block_depth: int = 1, centred: bool = True) -> Regime:
     r"""Classify exponents $(\alpha, \gamma, \beta)$ of a residual network (TP6, Claims 7.1-7.6), for any block depth.
 
