@@ -128,7 +128,19 @@ PICTURES = (
 def explorer(app, exception):
     """Write the explorer beside the other pages; its runs take about a minute."""
     if exception is None and app.builder.name == "html":
-        limits.explorer.write(Path(app.outdir) / "explorer.html")
+        limits.explorer.write(Path(app.outdir) / "explorer.html", site=SITE | proofs())
+
+
+SITE = {"home": "index.html", "words": "choose.html#what-the-verdicts-mean"}
+
+
+def proofs():
+    """Where on this site every claim is proved."""
+    chapters = sorted((HERE / "theory").glob("d[0-9]*.md"))
+    labels = [
+        (chapter.stem, found) for chapter in chapters for found in re.findall(r"^\((D\d+\.\d+)\)=$", chapter.read_text(), re.M)
+    ]
+    return {label: f"theory/{stem}.html#{label.lower().replace('.', '-')}" for stem, label in labels}
 
 
 def setup(app):

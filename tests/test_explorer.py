@@ -23,7 +23,7 @@ from limits.explorer.networks import train_networks
 from limits.explorer.page import SCRIPTS, page
 from limits.explorer.picture import kind, picture, place
 from limits.explorer.plane import form, plane
-from limits.explorer.words import MEANINGS, WINDOW
+from limits.explorer.words import APART, MEANINGS, TOGETHER, WINDOW
 from limits.exponents import Affine
 from limits.finite import simulate
 from limits.finite.changes import measure_changes
@@ -141,6 +141,18 @@ def test_two_lines_meet_in_every_corner(block_depth):
     for corner in corners(block_depth):
         assert sum(at(s["form"], corner) == 0 for s in PLANES[block_depth]["steps"]) >= 2
     assert (HALF, HALF) in corners(block_depth)
+
+
+def remarks(block_depth, *point):
+    return [r["text"] for r in PLANES[block_depth]["remarks"] if inside(r["pieces"], tuple(map(Fraction, point)))]
+
+
+def test_layers_of_one_block_are_told_to_act_together_or_not_where_features_are_learned():
+    assert remarks(2, "1/2", "1/2") == remarks(2, "3/4", "1/4") == [APART]
+    assert remarks(2, 1, 0) == remarks(3, 1, 0) == [TOGETHER]
+    assert not remarks(1, "1/2", "1/2")
+    assert not remarks(2, 0, 0)
+    assert not remarks(2, 1, 1)
 
 
 def test_a_form_of_other_symbols_is_refused():
@@ -391,6 +403,20 @@ def test_a_page_can_do_without_runs(tmp_path):
     assert write(tmp_path / "new" / "plane.html", runs=False).exists()
     with pytest.raises(IsADirectoryError, match="the page must be a file, got a folder"):
         write(tmp_path, runs=False)
+
+
+def test_a_page_of_a_site_links_to_it(tmp_path):
+    site = {"home": "index.html", "words": "choose.html#words", "D1.2": "theory/d1.html#d1-2"}
+    found = write(tmp_path / "plane.html", runs=False, site=site).read_text("utf-8")
+    assert '<a href="index.html">' in found
+    assert '<a href="choose.html#words">' in found
+    assert json.loads(re.findall(r'id="data">(.*?)</script>', found, re.DOTALL)[0])["site"] == site
+    assert (
+        "<a href" not in write(tmp_path / "alone.html", runs=False).read_text("utf-8").split("<script")[1].split("<noscript>")[0]
+    )
+    for address in ("https://example.org", "//example.org/a", "/index.html", "javascript:alert(1)"):
+        with pytest.raises(ValueError, match=r"site\['home'\] must be relative to the page"):
+            write(tmp_path / "plane.html", runs=False, site={"home": address})
 
 
 def test_the_command_writes_the_page(tmp_path):

@@ -63,6 +63,7 @@ const Exact = (() => {
     const region = plane.regions.find((r) => inside(r.pieces, point));
     const piece = region.pieces.findIndex((p) => within(p, point));
     const kappa = plane.diversity.find((d) => inside(d.pieces, point));
+    const remark = plane.remarks.find((r) => inside(r.pieces, point));
     const raw = {};
     for (const [optimizer, forms] of Object.entries(plane.raw)) {
       raw[optimizer] = Object.fromEntries(Object.entries(forms).map(([name, form]) => [name, text(at(form, point))]));
@@ -73,6 +74,7 @@ const Exact = (() => {
       steps: plane.steps.map((known) => step(known, point)),
       properties: plane.properties.map((p) => ({ name: p.name, holds: inside(p.pieces, point) })),
       diversity: kappa ? kappa.value : null,
+      remark: remark ? remark.text : null,
       raw,
     };
   };

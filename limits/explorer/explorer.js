@@ -125,11 +125,15 @@
     return lines.map(([name, said]) => `${name.padEnd(10)} = ${said.replace(" * 1", "")}`).join("\n");
   };
 
+  /** The id of a claim; a link to its proof where the page is part of a site. */
+  const proof = (id) => (known.site && known.site[id] ? `[<a href="${escape(known.site[id])}">${id}</a>]` : `[${id}]`);
+
   const say = (found, outside) => {
     $("regime").innerHTML = `<span class="place">${place(point())}</span> ${swatch(found.regime)} <span>${escape(found.regime)}</span>`;
-    $("meaning").textContent = known.meanings[found.regime] + (outside ? " (The point is outside of the picture.)" : "");
+    $("meaning").innerHTML = typeset(known.meanings[found.regime] + (outside ? " (The point is outside of the picture.)" : ""));
+    $("remark").innerHTML = found.remark ? typeset(found.remark) : "";
     $("steps").innerHTML = found.steps
-      .map((s) => `<tr class="${s.sign ? "" : "tight"}"><th scope="row">${typeset(s.claim)}</th><td>${typeset(s.because)}</td><td class="reference">[${s.reference}]</td></tr>`)
+      .map((s) => `<tr class="${s.sign ? "" : "tight"}"><th scope="row">${typeset(s.claim)}</th><td>${typeset(s.because)}</td><td class="reference">${proof(s.reference)}</td></tr>`)
       .join("");
     $("where").innerHTML = found.where.split(" and ").map((part) => `<span class="whole">${typeset(part)}</span>`).join(" and ");
     const deep = state.k === "1" ? "" : `--block-depth ${state.k} `;

@@ -9,6 +9,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from limits.explorer.data import data
 from limits.explorer.lattice import DEPTHS, Lattice
@@ -22,7 +23,12 @@ SCRIPTS = ("exact.js", "charts.js", "explorer.js")
 
 
 def write(
-    path: str | Path, *, runs: Lattice | bool = True, folder: str | Path | None = None, progress: Progress | None = None
+    path: str | Path,
+    *,
+    runs: Lattice | bool = True,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+    site: Mapping[str, str] | None = None,
 ) -> Path:
     r"""Write the explorer: one HTML page on which the $(\alpha, \gamma)$ plane is alive.
 
@@ -36,11 +42,14 @@ def write(
             False for a page that has regimes and proofs, and no curves.
         folder: keeps every finished run (`limits.sweeps`), so that a page that was stopped goes on there; by default nothing is.
         progress: called as progress(done, total) after every run.
+        site: where the page is part of a site, relative addresses of other pages there, by name: "home", "words" (what the
+            verdicts mean), and ids of claims such as "D1.2" with the places of their proofs. The page links to those.
 
     Returns:
         The path.
 
     Raises:
+        ValueError: an address that is not relative.
         TypeError: runs that are neither a lattice nor True or False.
         OSError: a file that cannot be written.
 
@@ -50,10 +59,11 @@ def write(
     True
     """
     path, lattice = Path(path), runs if isinstance(runs, Lattice) else Lattice() if flag(runs, "runs") else None
+    site = _relative(site or {})
     path.parent.mkdir(parents=True, exist_ok=True)  # before anything long is begun
     if path.is_dir():
         raise IsADirectoryError(EISDIR, "the page must be a file, got a folder", str(path))
-    text = page(data(lattice, folder=folder, progress=progress))
+    text = page(data(lattice, folder=folder, progress=progress) | ({"site": site} if site else {}))
     write_atomically(path, lambda file: file.write(text.encode()))
     return path
 
@@ -67,11 +77,28 @@ def page(known: Mapping[str, Any]) -> str:
         "style": _template("style.css"),
         "pictures": "\n".join([patterns(), *(picture(k, points) for k in DEPTHS)]),
         "regimes": _regimes(known),
+        "site": _ways(known.get("site", {})),
         "version": escape(known["version"]),
         "data": json.dumps(known, separators=(",", ":"), allow_nan=False, ensure_ascii=False).replace("<", "\\u003c"),
         "script": "\n".join(_template(name) for name in SCRIPTS),
     }
     return re.sub("@@([a-z]+)@@", lambda found: parts[found[1]], _template("template.html"))
+
+
+def _relative(site: Mapping[str, str]) -> dict[str, str]:
+    """Addresses of other pages, checked: the page asks nothing of other hosts, and sends nobody there."""
+    for name, address in site.items():
+        parts = urlsplit(address)
+        if parts.scheme or parts.netloc or address.startswith("/"):
+            raise ValueError(f"site[{name!r}] must be relative to the page, such as 'index.html', got {address!r}")
+    return dict(site)
+
+
+def _ways(site: Mapping[str, str]) -> str:
+    """Links to the pages of a site that everybody may want."""
+    titles = {"home": "← limits", "words": "What the verdicts mean"}
+    links = [f'<a href="{escape(site[name])}">{title}</a>' for name, title in titles.items() if name in site]
+    return f'<nav class="site" aria-label="The site">{"".join(links)}</nav>' if links else ""
 
 
 def _template(name: str) -> str:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
+from limits.explorer.words import APART, TOGETHER
 from limits.exponents import Affine
 from limits.inequalities import Condition, Polyhedron
 from limits.parametrization import Parametrization, raw_exponents
@@ -32,8 +33,8 @@ def plane(block_depth: int) -> dict[str, Any]:
 
     Returns:
         "regions" (the exact pieces of every regime, in the order of `phase_diagram`), "steps" (those that `classify` prints, with
-        a sentence below, at and above zero), "properties" and "diversity" (where they hold), "corners" (where two steps are
-        zero), and "raw" (exponents to write into a script, by optimizer).
+        a sentence below, at and above zero), "properties" and "diversity" (where they hold), "remarks" (on layers of one block),
+        "corners" (where two steps are zero), and "raw" (exponents to write into a script, by optimizer).
 
     Raises:
         ValueError: a block depth that is no whole number between 1 and 12.
@@ -59,6 +60,7 @@ def plane(block_depth: int) -> dict[str, Any]:
         "diversity": [
             {"value": kappa, "pieces": _pieces(holds[name].pieces)} for name, kappa in (("diverse", "1/2"), ("redundant", "0"))
         ],
+        "remarks": [{"text": text, "pieces": _pieces(condition.pieces)} for text, condition in _remarks(holds, block_depth)],
         "corners": [[str(alpha), str(gamma)] for alpha, gamma in _corners(orders)],
         "raw": {optimizer: _raw(optimizer, block_depth) for optimizer in OPTIMIZERS},
     }
@@ -84,6 +86,13 @@ def _pieces(pieces: tuple[Polyhedron, ...]) -> list[list[dict[str, Any]]]:
 
 def _said(pieces: tuple[Polyhedron, ...]) -> list[str]:
     return [str(Condition((piece,))) for piece in pieces]
+
+
+def _remarks(holds: dict[str, Condition], block_depth: int) -> Iterator[tuple[str, Condition]]:
+    """What layers of one block do together where features are learned; of a single one there is nothing to say."""
+    if block_depth > 1:
+        yield APART, holds["feature_learning"] & holds["layerwise_linear"]
+        yield TOGETHER, holds["feature_learning"] & holds["layerwise_linear"].negated()
 
 
 def _steps(block_depth: int, point: Point) -> tuple[Step, ...]:

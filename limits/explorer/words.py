@@ -16,6 +16,13 @@ MEANINGS = {
     "feature learning and diverse": "Features are learned, and every block adds something of its own.",
 }
 
+APART = (
+    "Layers of one block do not act together: they learn side by side, for what updates of several of them do jointly, "
+    "L^(1 - alpha - 2*gamma), vanishes with depth (layerwise linear)."
+)
+TOGETHER = "Layers of one block act together: what their updates do jointly does not vanish with depth."
+"""Where features are learned in blocks of several layers."""
+
 
 def _plain(text: str) -> str:
     """A label of the phase diagram on one line, without mathematics mode."""

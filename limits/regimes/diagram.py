@@ -165,7 +165,7 @@ def _clipped(polygon: list[Corner], form: Affine) -> Iterator[Corner]:
 PLANE: Box = ((Fraction(0), Fraction(3, 2)), (Fraction(-1, 2), Fraction(1)))
 """What a small picture shows."""
 FILLS = ("url(#limits-hatch)", "#c4c4c4", "#eeeeee", "#777777", "#404040", "#000000")
-"""What the regions are drawn with, in their order: a hatch and two greys for areas, then two lines, the first dashed, and a point."""
+"""What the regions are drawn with, in their order: a hatch and two greys for areas, two lines, the first dashed, and a point."""
 HATCH = (
     '<defs><pattern id="limits-hatch" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
     '<rect width="8" height="8" fill="#ffffff"/><rect width="2" height="8" fill="#808080"/></pattern></defs>'
