@@ -176,8 +176,11 @@ def _text(value: object) -> str:
 DEPTH_MUP = Parametrization("1/2", "1/2")
 """Depth-µP (TP6): the only stable, faithful, feature-learning and diverse point for one-layer blocks."""
 
-NEURAL_ODE = COMPLETEP = Parametrization(1, 0)
-"""CompleteP (CP), the "neural ODE" point of TP6."""
+COMPLETEP = Parametrization(1, 0)
+"""CompleteP (CP): features learn and blocks are not linear in their updates, but neighbouring ones do nearly the same."""
+
+NEURAL_ODE = COMPLETEP
+"""The same exponents, as the "neural ODE" point of TP6."""
 
 
 OPTIMIZERS = {"sgd": True, "momentum": True, "adam": False, "adamw": False, "signsgd": False, "muon": False}

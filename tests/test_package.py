@@ -129,6 +129,17 @@ def test_version_is_that_of_the_distribution():
     assert re.fullmatch(r"\d+\.\d+\.\d+", limits.__version__)
 
 
+def test_the_reference_names_everything_that_is_exported():
+    """docs/api.md links every name to the place where it is described, which holds that object."""
+    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
+    linked = dict(re.findall(r"`limits\.(\w+) <(limits\.[\w.]+)>`", page))
+    assert sorted([*linked, "__version__"]) == sorted(limits.__all__)
+    for name, place in linked.items():
+        module, _, last = place.rpartition(".")
+        assert last == name
+        assert getattr(importlib.import_module(module), name) is getattr(limits, name)
+
+
 # What docstrings promise.
 
 

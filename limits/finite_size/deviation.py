@@ -56,10 +56,9 @@ def rescaled(problem: Problem, *, width: int, block_width: int, blocks: int) -> 
 
 @dataclass(frozen=True, eq=False)
 class Deviation:
-    r"""Networks of one size less their limit, after training.
+    r"""Networks of one size (`width`, `block_width` and `blocks`: D, M, L) less their limit, after training.
 
     Attributes:
-        width, block_width, blocks: D, M, L.
         within: $\Delta$ in coordinates in which $\Gamma$ of the limit is 1, shape (networks, samples, coordinates).
         outside: $\nu$, shape (networks, samples).
         outputs: less those of the limit, shape (networks, samples, d_out).
