@@ -6,6 +6,7 @@ power laws here, and on forty networks of every kind in the slow tests.
 
 import importlib.util
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +28,7 @@ from limits.pytorch.audit_blocks import find_blocks, passed  # noqa: E402
 from limits.pytorch.audit_drift import drift  # noqa: E402
 from limits.pytorch.audit_findings import Finding  # noqa: E402
 from limits.pytorch.audit_fits import Grid, fitted, with_margins  # noqa: E402
-from limits.pytorch.audit_laws import Law, laws, stand_in  # noqa: E402
+from limits.pytorch.audit_laws import BASE, Law, laws, stand_in  # noqa: E402
 from limits.pytorch.audit_measure import Setting, first_order, frozen, measure  # noqa: E402
 from limits.pytorch.audit_rules import Rules  # noqa: E402
 from limits.pytorch.audit_traps import remedy  # noqa: E402
@@ -502,6 +503,44 @@ def test_a_drift_of_the_optimum_is_told(exponent, verdict):
     (finding,) = with_margins([drift(*curves(exponent), tolerance=0.2)], 0.01)
     assert finding.measured.value == pytest.approx(exponent, abs=0.1)
     assert finding.verdict == verdict
+
+
+def unsure(value, error=0.12, seeds=6, at_most=False, axis="width"):
+    """A finding of an exponent that should be zero, at the margin of one in a thousand."""
+    law = Law("logits", axis, "size", Fraction(0), "theory", "up", "down", at_most=at_most)
+    measured = Estimate(value, error, seeds - 1)
+    return Finding(law, measured, measured.half_width(0.999), 0.2, np.array([1.0, 2.0]), np.zeros(2), np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("value", "at_most"), [(0.1, False), (-0.15, False), (0.45, False), (-0.45, False), (-0.1, True), (0.5, True)]
+)
+def test_what_is_unresolved_says_how_many_seeds_would_decide(value, at_most):
+    """With as many seeds, of the same scatter and estimate, there is a verdict; with one fewer there is none."""
+    finding = unsure(value, at_most=at_most)
+    assert finding.verdict == "unresolved"
+    said = finding.advice
+    assert f"off by {value:+.2f} ± {finding.margin:.2f}" in said
+    assert said.endswith("or sizes that span more doublings in width")
+    seeds = int(re.search(r"about (\d+) seeds in place of 6", said)[1])
+    decided, not_yet = (unsure(value, 0.12 * (6 / n) ** 0.5, n, at_most) for n in (seeds, seeds - 1))
+    assert decided.verdict == ("pass" if abs(value) < 0.2 else "fail")
+    assert decided.advice == ""
+    assert not_yet.verdict == "unresolved"
+    assert finding.to_dict()["advice"] == said
+
+
+def test_hopeless_seeds_are_no_advice():
+    assert "takes more than 100 seeds, or sizes" in unsure(0.21).advice
+    assert unsure(0.21, axis=BASE).advice.endswith("more than 100 seeds")
+
+
+def test_an_unresolved_audit_prints_what_would_resolve_it():
+    audit = replace(coordinate_check(**asked("mlp", **SMALL)), findings=(unsure(0.1),), diverged=())
+    assert audit.verdict == "unresolved"
+    title, advice = str(audit).split("what is unresolved:")[1].splitlines()[:2]
+    assert title == ""
+    assert advice == f"  - {audit.findings[0].advice}"
 
 
 def test_an_optimum_at_an_edge_is_unknown():

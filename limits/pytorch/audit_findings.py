@@ -11,10 +11,12 @@ from limits.compare.check import CONFIDENCE
 from limits.compare.slopes import Estimate
 from limits.markup import brief, columns, listed
 from limits.parametrization import Parametrization
-from limits.pytorch.audit_laws import VERDICTS, Law, violated
+from limits.pytorch.audit_laws import BASE, VERDICTS, Law, violated
 from limits.regimes import Regime
 
 PASS, FAIL, UNRESOLVED, UNJUDGED = "pass", "fail", "unresolved", ""
+MOST_SEEDS = 100
+"""Where more than these are needed, more of them are no advice."""
 
 
 def worst(verdicts: list[str]) -> str:
@@ -95,6 +97,26 @@ class Finding:
         """The property of `classify` that a finding which fails violates."""
         return violated(self.law, self.measured.value, self.margin, self.tolerance) if self.verdict == FAIL else ""
 
+    @property
+    def advice(self) -> str:
+        """Of an unresolved finding, about how many seeds would decide it if the estimate stays where it is; else empty."""
+        if self.verdict != UNRESOLVED:
+            return ""
+        beyond = abs(self.off) > self.tolerance
+        off = self.off if beyond or self.law.exact is None else self.measured.value - float(self.law.exact)
+        wanted = abs(off) - self.tolerance if beyond else 3 * self.tolerance - (off if self.law.at_most else abs(off))
+        seeds = seeds_for(self.measured, self.margin, wanted)
+        more = f"about {seeds} seeds in place of {self.measured.freedom + 1}" if seeds else f"more than {MOST_SEEDS} seeds"
+        sizes = "" if self.law.axis == BASE else f", or sizes that span more doublings in {self.law.axis}"
+        if beyond:
+            why = f"beyond the tolerance {self.tolerance:g}, but by less than its margin"
+        else:
+            why = f"within the tolerance {self.tolerance:g}, but its margin reaches beyond three of them"
+        return (
+            f"{self.law.quantity} in {self.law.axis} is off by {off:+.2f} ± {self.margin:.2f}, {why}: a margin of {wanted:.2f} "
+            f"would decide, which takes {more}{sizes}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The finding in terms of JSON; what is not finite is null."""
         law = self.law
@@ -112,11 +134,28 @@ class Finding:
             "verdict": self.verdict,
             "violates": self.violates,
             "remedy": self.remedy,
+            "advice": self.advice,
             "missing": self.missing,
             "sizes": [float(size) for size in self.sizes],
             "log_mean": [_finite(value) for value in self.curve],
             "standard_errors": [_finite(value) for value in self.spread],
         }
+
+
+def seeds_for(measured: Estimate, margin: float, wanted: float) -> int | None:
+    r"""The fewest seeds whose margin, Student's t times $s/\sqrt{n}$ at the same confidence, is `wanted`; None if too many.
+
+    >>> one = Estimate(0.0, 0.2, 5)
+    >>> seeds_for(one, one.half_width(0.99), 0.3)
+    22
+    """
+    from scipy.special import stdtr, stdtrit
+
+    seeds = np.arange(measured.freedom + 1, MOST_SEEDS + 1)
+    scatter = measured.error * (measured.freedom + 1) ** 0.5
+    quantile = stdtr(measured.freedom, margin / measured.error)
+    enough = stdtrit(seeds - 1, quantile) * scatter / np.sqrt(seeds) <= wanted
+    return int(seeds[np.argmax(enough)]) if enough.any() else None
 
 
 @dataclass(frozen=True)
@@ -278,8 +317,10 @@ def _cells(finding: Finding) -> tuple[str, ...]:
 def _sentences(audit: Audit) -> Iterator[str]:
     remedies = dict.fromkeys(f.remedy for f in audit.findings if f.remedy and f.verdict == FAIL)
     found = [trap.said for trap in audit.traps if trap.state == "found"]
+    undecided = [f.advice for f in audit.findings if f.advice]
     states = [f"{t.name}: {t.state}{f' ({t.said})' if t.state == 'not checked' else ''}" for t in audit.traps]
-    for title, lines in (("what to do", [*remedies, *found]), ("traps", states), ("notes", audit.notes)):
+    told = ("what to do", [*remedies, *found]), ("what is unresolved", undecided), ("traps", states), ("notes", audit.notes)
+    for title, lines in told:
         if lines:
             yield from ("", f"{title}:", *(f"  - {line}" for line in dict.fromkeys(lines)))
 
