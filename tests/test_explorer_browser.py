@@ -76,6 +76,26 @@ def test_it_opens_at_depth_mup(here):
     assert here.ask("document.querySelectorAll('#losses svg, #sizes svg').length") == 2
 
 
+def test_proofs_and_the_site_are_linked_where_there_is_a_site(here, file, tmp_path):
+    assert here.ask("document.querySelectorAll('#steps a, .site a').length") == 0
+    inside = tmp_path / "explorer.html"
+    inside.write_text(page(data() | {"site": {"home": "index.html", "D1.2": "theory/d1.html#d1-2"}}), "utf-8")
+    here.open(inside.as_uri())
+    assert here.ask("document.querySelector('#steps a').getAttribute('href')") == "theory/d1.html#d1-2"
+    assert here.ask("document.querySelector('.site a').getAttribute('href')") == "index.html"
+    assert here.complaints() == []
+    assert {address.partition("#")[0] for address in here.requests()} == {inside.as_uri()}
+    here.open(file.as_uri())
+
+
+def test_layers_of_one_block_are_remarked_upon(here, file):
+    assert text(here, "remark") == ""
+    here.open(f"{file.as_uri()}#a=1/2&g=1/2&k=2&o=sgd")
+    assert "do not act together" in text(here, "remark")
+    here.open(f"{file.as_uri()}#a=1&g=0&k=2&o=sgd")
+    assert text(here, "remark").startswith("Layers of one block act together")
+
+
 def test_hovering_looks_and_leaving_returns(here):
     here.mouse("mouseMoved", *spot(here, 1, "1.25"))
     assert looked_at(here) == ("1", "5/4", "trivial")
