@@ -5,6 +5,7 @@ numbers compared, once in 1000 sets of seeds (Bonferroni); what is refuted would
 """
 
 import time
+import warnings
 from dataclasses import replace
 from functools import partial
 
@@ -64,11 +65,11 @@ PROBLEMS = {
 }
 
 
-def found(problem, record=NOTHING, blocks=16, particles=2**10, replicas=REPLICAS):
+def found(problem, record=NOTHING, blocks=16, particles=2**10, replicas=REPLICAS, dtype="float64"):
     """One round of `solve`: of a deepest network with so many blocks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "REPLICAS", replicas)
-        return module._round(problem, record, blocks, particles, "float64", lambda t: None)
+        return module._round(problem, record, blocks, particles, dtype, lambda t: None)
 
 
 def score(difference, error, replicas=REPLICAS):
@@ -350,8 +351,8 @@ def assert_extrapolates():
     depths = np.array([4.0, 8.0, 16.0])
     linear, square = Extrapolation(16, 1, "float64"), Extrapolation(16, 1, "float64")
     for noise in (-1.0, 1.0):
-        linear.add([{"outputs": np.array([2 + noise + 3 / L])} for L in depths])
-        square.add([{"outputs": np.array([2 + noise + 3 / L**2])} for L in depths])
+        linear.add([{"outputs": np.full((1, 1, 1), 2 + noise + 3 / L)} for L in depths])
+        square.add([{"outputs": np.full((1, 1, 1), 2 + noise + 3 / L**2)} for L in depths])
     assert_allclose(linear.best["outputs"].mean, 2)
     assert_allclose(linear.change["outputs"].mean, 0, atol=1e-12)
     assert_allclose(linear.error("outputs"), 1)
@@ -426,9 +427,23 @@ def test_rounds_add_blocks_or_neurons(monkeypatch):
     assert score(t.outputs - better.best["outputs"].mean, np.hypot(t.error, better.error("outputs"))) < 1
     assert t.meta["estimated_error"] * np.abs(t.outputs).max() == pytest.approx(t.error.max())
     monkeypatch.setattr(module, "MOST_PARTICLES", 1024)
-    with pytest.warns(ToleranceWarning, match="with 4 blocks of 1024 neurons"):
-        t = solve(one_input("tanh", 0.2, 0.3), tol=1e-9, record=NOTHING)
-    assert t.meta["rounds"] == 2
+    shallow = one_input("tanh", 0.2, 0.3)
+    chance = found(shallow, blocks=4, particles=256).reachable(256)
+    with warnings.catch_warnings(action="ignore", category=ToleranceWarning):
+        t = solve(shallow, tol=0.7 * chance, record=NOTHING)
+    assert (t.meta["rounds"], t.meta["particles"]) == (2, 1024)
+    with pytest.warns(ToleranceWarning, match=r"with 4 blocks of 256 neurons.*with as many neurons as may be some .* can be had"):
+        t = solve(shallow, tol=1e-9, record=NOTHING)  # as chance would not let it be met, nothing more is tried
+    assert t.meta["rounds"] == 1
+
+
+def test_a_change_that_happens_to_vanish_is_not_believed():
+    """Its least error is a share of the largest change so far."""
+    one = Extrapolation(16, 1, "float64")
+    for _ in range(2):
+        one.add([{"outputs": np.array([0.0, 1 / L**2, 0.0])[:, None, None]} for L in (4.0, 8.0, 16.0)])
+    largest = abs(2 / 16**2 - 3 / 8**2 + 1 / 4**2) / 3
+    assert_allclose(one.error("outputs")[:, 0, 0], [0, largest, module.FLOOR * largest])
 
 
 @pytest.mark.usefixtures("few")
@@ -448,7 +463,9 @@ def test_what_does_not_fit_is_refused(monkeypatch):
 @pytest.mark.usefixtures("few")
 def test_single_precision_is_enough_and_not_all_there_is():
     """At loose tolerances it is taken; numbers beyond its range are computed in double precision."""
-    single, double = solve(SMALL, tol=0.5), solve(SMALL, tol=1e-6)
+    single = solve(SMALL, tol=0.5)
+    with pytest.warns(ToleranceWarning):
+        double = solve(SMALL, tol=1e-6)
     assert (single.meta["dtype"], double.meta["dtype"]) == ("float32", "float64")
     large = 1e60
     beyond = solve(replace(SMALL, targets=large * SMALL.targets), tol=0.5)
@@ -535,10 +552,10 @@ def test_an_interruption_keeps_the_last_round():
             solve(SMALL, tol=1e-6, record=NOTHING, progress=stopped_at(early))
         assert not isinstance(caught.value, Interrupted)
     with pytest.raises(Interrupted) as caught:
-        solve(SMALL, tol=1e-6, record=ENDS, progress=stopped_at(1 + each + 5))
+        solve(SMALL, tol=5e-4, record=ENDS, progress=stopped_at(1 + each + 5))
     partial = caught.value.partial
     assert (partial.meta["rounds"], partial.meta["partial"]) == (1, True)
-    first = found(SMALL, ENDS, 4, 256)
+    first = found(SMALL, ENDS, 4, 256, dtype="float32")
     assert_array_equal(partial.outputs, first.best["outputs"].mean)
     assert_array_equal(partial.feature_kernel, first.best["feature_kernel"].mean)
 

@@ -445,3 +445,15 @@ def test_an_estimate_counts_neurons():
     cost = estimate(SMALL, "recurse", blocks=64, calibrate=True)
     assert cost.bytes > particle_footprint(SMALL, Record(), 64)
     assert cost.seconds > 0.1
+
+
+@pytest.mark.parametrize(("dtype", "target"), [("float64", 1e160), ("float64", 1e300), ("float32", 1e20), ("float32", 1e30)])
+def test_gradients_whose_squares_leave_the_range_of_numbers_are_not_dropped(dtype, target):
+    """A ket of infinite norm is no zero ket: smaller targets are followed, these diverge."""
+    for form in ("pre", "post"):
+        problem = Problem(ResNet("tanh", form=form), DEPTH_MUP, SGD(1.0, steps=1), [[1.0]], [[target]])
+        with pytest.raises(DivergedError):
+            recurse(problem, blocks=2, particles=256, dtype=dtype)
+    least = {"float64": 1e140, "float32": 1e14}[dtype]
+    smaller = replace(problem, model=ResNet("tanh", form="pre"), targets=np.array([[least]]))  # "post" saturates
+    assert recurse(smaller, blocks=2, particles=256, dtype=dtype).outputs[1, 0, 0] > 0.01 * least

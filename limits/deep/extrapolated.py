@@ -15,7 +15,8 @@ Samples of neurons (`limits.particles`) at L, 2L and 4L blocks, on the same path
 $f_L = f + c/L + d/L^2 + \dots$, and $(8f_{4L} - 6f_{2L} + f_L)/3$ is returned, which knows neither c nor d. Its error is that of
 the mean over samples and, as far as depth is concerned, its distance from $2f_{4L} - f_{2L}$: more than is left, at kinks too,
 where that falls about threefold from L to 2L and not fourfold. Kernels recorded between two blocks are interpolated: positions
-that are multiples of 1/4 are blocks of all three.
+that are multiples of 1/4 are blocks of all three. Where that distance happens to vanish it tells little: it counts for at least
+a share of the largest one so far.
 """
 
 import time
@@ -38,11 +39,13 @@ from limits.trajectory import Interrupted, Trajectory, assemble
 Array = np.ndarray
 DEPTHS = (4, 2, 1)
 """How many times fewer blocks than the deepest the three networks have."""
-FEWEST_BLOCKS, MOST_BLOCKS = 16, 1024
+FEWEST_BLOCKS, MOST_BLOCKS = 16, 256
 """Blocks of the deepest network."""
 MOST_PARTICLES = 2**20
 SINGLE = 1e-5
 """Smallest tolerance for which single precision is enough."""
+FLOOR = 0.3
+"""Least distance that is believed, as a share of the largest one of this step and those before."""
 REMEDY = "take fewer steps or samples"
 
 
@@ -72,7 +75,12 @@ class Extrapolation:
 
     def error(self, name: str) -> Array:
         """Of the mean over replicas and of the depth."""
-        return np.hypot(self.best[name].error, np.abs(self.change[name].mean))
+        change = np.abs(self.change[name].mean)
+        if name == "outputs":
+            floor = np.maximum.accumulate(change.max(axis=(1, 2), initial=0.0))[:, None, None]
+        else:
+            floor = change.max(initial=0.0)
+        return np.hypot(self.best[name].error, np.maximum(change, FLOOR * floor))
 
     def relative(self, error: Array) -> float:
         """The largest error of an output, over the larger of 1 and the largest output."""
@@ -82,6 +90,10 @@ class Extrapolation:
     def worst(self) -> float:
         """What is held against the tolerance."""
         return self.relative(self.error("outputs"))
+
+    def reachable(self, particles: int) -> float:
+        """What chance alone would leave of the error with so many neurons."""
+        return self.relative(self.best["outputs"].error) * (self.particles / particles) ** 0.5
 
     @property
     def too_shallow(self) -> bool:
@@ -117,6 +129,7 @@ def extrapolated(
             "replicas": REPLICAS,
             "dtype": found.dtype,
             "rounds": len(rounds),
+            "reachable": found.reachable(_most(problem, record, found)),
         }
         meta |= {"estimated_error": found.worst, "version": limits.__version__, "seconds": time.perf_counter() - began}
         kernels = [name for name in found.best if name != "outputs"]
@@ -148,7 +161,10 @@ def footprint(problem: Problem, record: Record, blocks: int, particles: int, dty
 
 
 def _rounds(problem: Problem, record: Record, tol: float, done: Callable[[int], Any]) -> Iterator[Extrapolation]:
-    """Ever better answers until one meets the tolerance: with more blocks or more neurons, whichever is wanting, if they fit."""
+    """Ever better answers until one meets the tolerance: with more blocks or more neurons, whichever is wanting.
+
+    They end where the next does not fit, or where chance alone would miss the tolerance with all neurons that do.
+    """
     blocks, particles, dtype = FEWEST_BLOCKS, neurons_of(problem, None), "float32" if tol >= SINGLE else "float64"
     require(footprint(problem, record, blocks, particles, dtype), "this limit", REMEDY)
 
@@ -167,9 +183,18 @@ def _rounds(problem: Problem, record: Record, tol: float, done: Callable[[int], 
             continue
         yield found
         larger = (2 * blocks, particles, dtype) if found.too_shallow else (blocks, 4 * particles, dtype)
-        if found.worst <= tol or not fit(*larger):
+        hopeless = not found.too_shallow and found.reachable(_most(problem, record, found)) > tol
+        if found.worst <= tol or hopeless or not fit(*larger):
             return
         blocks, particles, dtype = larger
+
+
+def _most(problem: Problem, record: Record, found: Extrapolation) -> int:
+    """The most neurons that rounds may take, as far as they fit."""
+    particles, free = max(MOST_PARTICLES, found.particles), SHARE * available_memory()
+    while particles > found.particles and footprint(problem, record, found.blocks, particles, found.dtype) > free:
+        particles //= 2
+    return particles
 
 
 def _round(

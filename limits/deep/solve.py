@@ -164,7 +164,8 @@ def solve(
         answer, met = extrapolated(problem, record, tol, _moving(problem), done)
         if not met:
             size = f"{answer.meta['depths'][-1]} blocks of {answer.meta['particles']} neurons"
-            _warn_of(tol, answer.meta["estimated_error"], size)
+            reachable = f"with as many neurons as may be some {answer.meta['reachable']:.0e} can be had"
+            _warn_of(tol, answer.meta["estimated_error"], size, reachable)
         return answer
     level_at = _limit(problem, record, tol, done)
     first = first_panels(
@@ -219,9 +220,9 @@ class UnresolvedError(ArithmeticError):
     """
 
 
-def _warn_of(tol: float, worst: float, size: str) -> None:
+def _warn_of(tol: float, worst: float, size: str, hint: str = "or lower the learning rate") -> None:
     seen = f"the estimated error is {worst:.1e}" if worst > tol else "some panels are still not resolved"
-    hint = "this is near round-off" if worst < NEAR_ROUND_OFF else "or lower the learning rate"
+    hint = "this is near round-off" if worst < NEAR_ROUND_OFF else hint
     text = f"tol = {tol:g} was not met: {seen} with {size}; see Trajectory.error; {hint}"
     warnings.warn(text, ToleranceWarning, stacklevel=3)
 
@@ -258,7 +259,9 @@ def _most_nodes(problem: Problem, record: Record) -> int:
 def _tolerance(problem: Problem, tol: float | None) -> float:
     if tol is None:
         return EXTRAPOLATED if _multiplied(problem) else SAMPLED if sampled(problem) else 1e-8
-    if isinstance(tol, bool) or not isinstance(tol, Real) or not TIGHTEST <= tol < 1:
+    if isinstance(tol, bool) or not isinstance(tol, Real):
+        raise ValueError(f"tol must be a number, at least {TIGHTEST:g} and below 1, got {tol!r} of type {type(tol).__name__}")
+    if not TIGHTEST <= tol < 1:
         raise ValueError(f"tol must be at least {TIGHTEST:g} and below 1, got {tol!r}")
     return float(tol)
 

@@ -32,6 +32,7 @@ class Moments:
         self.mean: Array = np.zeros(1)
         self._squares: Array = np.zeros(1)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def add(self, value: Array) -> None:
         """Count one more in."""
         self.count += 1

@@ -61,9 +61,9 @@ class Space:
         return self.xp.mean(x, axis=-1, keepdims=True)
 
     def norm(self, x: Array) -> Array:
-        """Norms (R, S, 1)."""
-        dots = x[..., None, :] @ x[..., None]
-        return self.xp.sqrt(dots[..., 0] / self.neurons)
+        """Norms (R, S, 1); no number where a square is beyond the range of numbers, and not one that makes a unit ket zero."""
+        dots = (x[..., None, :] @ x[..., None])[..., 0]
+        return self.xp.sqrt(dots / self.neurons) + 0 * dots
 
     def present(self, unit: Array) -> Array:
         """1 for rows of norm one and 0 for zero rows, shape (R, S, 1)."""
