@@ -13,9 +13,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from limits import DEPTH_MUP, Parametrization, Problem, Record, ResNet, plots, recurse, simulate, solve
 from limits.compare import fit_power_law, transfer
+from limits.compare.curves import Curve, Transfer
 from limits.compare.landscape import posed
-from limits.compare.optimum import fit_slope, joint_covariance, locate, refine, resampling, upper_edge
+from limits.compare.optimum import Optimum, fit_slope, joint_covariance, locate, refine, resampling, upper_edge
 from limits.compare.transfer import called
+from limits.compare.verdict import of_interval, of_steps
 from limits.optimizers import SGD, Adam
 from limits.parametrization import COMPLETEP
 
@@ -338,6 +340,84 @@ def test_what_all_sizes_share_drops_out_of_the_drift():
     assert fit_slope(np.arange(4.0), np.arange(4.0), np.diag(np.diag(covariance))).error > 0.5
 
 
+def line(x, y, error=0.0):
+    return fit_slope(np.array(x, float), np.array(y, float), error**2 * np.eye(len(x)))
+
+
+@pytest.mark.parametrize(
+    ("law", "state"),
+    [
+        (lambda x: 2.0**-x, "transfers"),
+        (lambda x: 0.3 * 2.0 ** (-x / 2), "transfers"),
+        (lambda x: 0 * x, "transfers"),
+        (lambda x: 2.0**-x - x / 2, "moves"),
+        (lambda x: 0.05 * x, "moves"),
+        (lambda x: 2.0 ** (-0.4 * x), "not decided"),
+        (lambda x: 2.0**-x + 0.02 * x, "not decided"),
+    ],
+)
+@pytest.mark.parametrize("x", [(3, 4, 5, 6), (2, 4, 6), (3, 3.5, 5, 6)])
+def test_exact_steps_decide(law, state, x):
+    """By how they fall per doubling, also where numbers of blocks are not doubled; the last law changes the sign of its steps."""
+    if state == "not decided":
+        x = (3, 4, 5, 6)
+    assert of_steps(line(x, law(np.array(x)))).state == state
+
+
+def test_one_exact_step_decides_nothing():
+    verdict = of_steps(line((3, 4), (0, -0.5)))
+    assert verdict.state == "not decided"
+    assert "one step, -0.500 in log2 per doubling, says nothing of the next" in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("drift", "error", "state"),
+    [
+        (0.0, 0.01, "transfers"),
+        (-0.5, 0.02, "moves"),
+        (0.5, 0.02, "moves"),
+        (0.0, 0.5, "not decided"),
+        (-0.2, 0.1, "not decided"),
+    ],
+)
+def test_the_interval_of_a_drift_decides(drift, error, state):
+    x = np.arange(2.0, 6.0)
+    found = line(x, drift * x, error)
+    verdict = of_interval(found)
+    assert verdict.state == state
+    assert f"[{found.value - found.error:+.3f}, {found.value + found.error:+.3f}]" in verdict.because
+
+
+def test_an_unknown_error_decides_nothing():
+    assert of_interval(line((3, 4), (0, -0.5), np.nan)).state == "not decided"
+
+
+def test_verdicts_of_exact_curves():
+    """Depth-µP moves by -0.14, -0.07 at 8 to 32 blocks and transfers; without gamma the same with -1/2 added moves."""
+    both = transfer(PROBLEM, blocks=BLOCKS, lrs=np.geomspace(0.1, 2.2, 12), parametrizations=[DEPTH_MUP, UNSCALED])
+    assert [both.verdict(name).state for name in both.names] == ["transfers", "moves"]
+    steps = both.drift(both.names[0]).steps
+    assert f"{steps[0]:+.3f}, {steps[1]:+.3f}, go to zero (the last is 0.52 times" in both.verdict(both.names[0]).because
+
+
+def test_an_edge_is_no_transfer():
+    """Optima of 8 to 32 blocks that settle, of which a fourth lies outside the grid."""
+    curves = [replace(one, blocks=L) for L, one in zip((8, 16, 32, 64), exact_curves(-(2.0 ** -np.arange(4))), strict=True)]
+    curves[-1] = replace(curves[-1], optima=(replace(curves[-1].optima[0], where="lowest"),))
+    answer = Transfer(None, "wide", "train", LRS, np.ones(1), tuple(curves))
+    assert answer.verdict().state == "not decided"
+    assert "go to zero" in answer.verdict().because
+    assert "no optimum inside the grid at L = 64: widen the grid" in answer.verdict().because
+    assert "(without L = 64)" in answer.table()
+    assert Transfer(None, "wide", "train", LRS, np.ones(1), tuple(curves[:-1])).verdict().state == "transfers"
+
+
+def exact_curves(places):
+    losses = np.ones((1, len(LRS), 1))
+    found = [Optimum(float(2.0**place), 1e-9, 1.0, "inside", np.zeros(0)) for place in places]
+    return [Curve("one", DEPTH_MUP, 1, losses, np.ones((1, 1)), (each,)) for each in found]
+
+
 def test_drift_leaves_out_the_edges():
     answer = transfer(PROBLEM, blocks=(4, 16, 64), lrs=np.geomspace(0.15, 1.2, 6), parametrizations=[UNSCALED])
     assert [best.where for best in answer.optima().values()] == ["inside", "inside", "lowest"]
@@ -435,7 +515,15 @@ def test_table_json_and_repr(wide, finite, plane):
         json.dumps(answer.to_json(), allow_nan=False)
     assert "± 1e" not in wide.table()
     assert f"{wide.optima()[8].at:.7g}" in wide.table()
-    assert wide.table().splitlines()[-1].startswith("scaled: the best learning rate moves by a factor 2^(-0.1")
+    assert wide.table().splitlines()[-1].startswith("scaled: transfers: its steps in log2 per doubling, -0.1")
+    assert "the best learning rate moves by a factor 2^(" in finite.table()
+    for answer in (wide, finite):
+        for name in answer.names:
+            verdict = answer.verdict(name)
+            assert f"{name}: {verdict.state}: {verdict.because}" in answer.table().splitlines()
+            said = answer.to_json()["parametrizations"][name]
+            assert (said["verdict"], said["because"]) == (verdict.state, verdict.because)
+            assert f"per doubling, {verdict.state}" in repr(answer)
     assert "∞" in wide.table()
     assert "lr ~ a^(-2.0" in plane.table()
     assert repr(wide).startswith("Transfer(wide, L = 8, 16, 32, ∞, 12 learning rates; scaled: -0.1")

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from limits.compare.optimum import Optimum, Slope, fit_slope, joint_covariance, resampling, upper_edge
-from limits.compare.tables import place, size, table, to_json
+from limits.compare.tables import SHARP, nowhere, place, size, table, to_json
+from limits.compare.verdict import TRANSFERS, UNDECIDED, Verdict, of_interval, of_steps
 from limits.markup import listed
 from limits.parametrization import Parametrization
 from limits.problem import Problem
@@ -155,6 +156,38 @@ class Transfer:
         covariance = joint_covariance(errors, [best.resampled for best in found.values()])
         return fit_slope(np.log2(list(found)), np.log2([best.at for best in found.values()]), covariance)
 
+    def is_exact(self, name: str | None = None, multiplier: float | None = None) -> bool:
+        """Whether optima are known to many digits, so that no chance is in them; the limit's does not count."""
+        return all(best.error < SHARP for L, best in self.optima(name, multiplier).items() if best.known and not isinf(L))
+
+    def verdict(self, name: str | None = None, multiplier: float | None = None) -> Verdict:
+        r"""Whether the optimum "transfers", "moves", or that is "not decided" at these numbers of blocks, and why.
+
+        Of exact curves the last two steps of $\log_2$ optimum per doubling decide: it transfers if the last is at most 0.72 times
+        the one before, so that they sum, and moves if it is at least 0.8 times. Of networks and samples of neurons the 95 %
+        interval of the drift does: it transfers within ±0.15, and moves beyond. Where an optimum lies at an edge of the grid it
+        is not said to transfer.
+
+        >>> from limits import DEPTH_MUP, SGD, ResNet
+        >>> from limits.compare import transfer
+        >>> inputs, targets = [[1.0, 0.4], [-0.5, 1.2], [0.8, -0.9]], [[1.0], [-0.6], [0.3]]
+        >>> problem = Problem(ResNet(), DEPTH_MUP, SGD(1.0, steps=2), inputs, targets)
+        >>> both = {"scaled": DEPTH_MUP, "not scaled": Parametrization("1/2", 0)}
+        >>> answer = transfer(problem, blocks=(8, 16, 32), lrs=(0.03, 0.1, 0.3, 1, 3), parametrizations=both)
+        >>> answer.verdict("scaled").state, answer.verdict("not scaled").state
+        ('transfers', 'moves')
+        """
+        drift, row = self.drift(name, multiplier), self._row(multiplier)
+        curves = [curve for curve in self.of(name) if not isinf(curve.blocks)]
+        if drift is None:
+            return Verdict(UNDECIDED, f"no drift, {nowhere(self, curves)}" if curves else "there is no finite number of blocks")
+        known = [curve.optima[row] for curve in curves if curve.optima[row].known]
+        found = of_steps(drift) if self.is_exact(name, multiplier) else of_interval(drift)
+        if len(known) < len(curves) and found.state == TRANSFERS:
+            left = ", ".join(size(curve.blocks) for curve in curves if not curve.optima[row].known)
+            return Verdict(UNDECIDED, f"{found.because}, but there is no optimum inside the grid at L = {left}: widen the grid")
+        return found
+
     def sublevel_slope(self, name: str | None = None, *, within: float | None = None) -> dict[float, Slope]:
         r"""The slope $d\log\eta / d\log a$ of the upper edge of a sublevel set of the loss over learning rate and multiplier.
 
@@ -181,18 +214,18 @@ class Transfer:
         counts = {"learning rates": len(self.lrs), "multipliers": len(self.multipliers)}
         grid = ", ".join(f"{count} {what}" for what, count in counts.items() if count > 1)
         drifts = {} if self.is_map else {name: self.drift(name) for name in self.names}
-        said = [f"{name}: {drift} per doubling" for name, drift in drifts.items() if drift]
+        said = [f"{name}: {drift} per doubling, {self.verdict(name).state}" for name, drift in drifts.items() if drift]
         return listed("Transfer", [f"{self.rung}, L = {blocks}, {grid}", *said], mark=";")
 
     def __str__(self) -> str:
         return self.table()
 
     def table(self) -> str:
-        """Optima, losses and drifts, as text."""
+        """Optima, losses, drifts and verdicts, as text."""
         return table(self)
 
     def to_json(self) -> dict[str, Any]:
-        """Curves, optima and drifts in terms of JSON; what is infinite or unknown is null."""
+        """Curves, optima, drifts and verdicts in terms of JSON; what is infinite or unknown is null."""
         return to_json(self)
 
 

@@ -60,7 +60,7 @@ def nowhere(answer: "Transfer", curves: Iterable["Curve"]) -> str:
 
 
 def table(answer: "Transfer") -> str:
-    """Optima, losses and drifts."""
+    """Optima, losses, drifts and verdicts."""
     rows, lines = (_map_rows(answer), _slopes(answer)) if answer.is_map else (_rows(answer), _drifts(answer))
     missing = [f"{name}: no limit: {why}" for name, why in answer.no_limit.items()]
     return "\n".join([columns(rows), "", *lines, *missing, *_rivals(answer), *_unresolved(answer)]).rstrip()
@@ -80,13 +80,17 @@ def _rows(answer: "Transfer") -> list[tuple[str, ...]]:
 
 
 def _drifts(answer: "Transfer") -> Iterator[str]:
+    """The verdict of every name; of optima with errors the drift before it, which is no interval where there is no chance."""
     for name in answer.names:
         drift = answer.drift(name)
         curves = [curve for curve in answer.of(name) if not isinf(curve.blocks)]
         left = [size(curve.blocks) for curve in curves if not curve.optima[0].known]
+        out = f" (without L = {', '.join(left)})" if left else ""
         if drift is not None:
-            out = f" (without L = {', '.join(left)})" if left else ""
-            yield f"{name}: the best {AXES[answer.axis]} moves by a factor 2^({drift}) per doubling of the blocks, 95 %{out}"
+            if not answer.is_exact(name):
+                axis = AXES[answer.axis]
+                yield f"{name}: the best {axis} moves by a factor 2^({drift}) per doubling of the blocks, 95 %{out}"
+            yield f"{name}: {answer.verdict(name)}{out if answer.is_exact(name) else ''}"
         elif curves:
             yield f"{name}: no drift, {nowhere(answer, curves)}"
 
@@ -155,7 +159,9 @@ def to_json(answer: "Transfer") -> dict[str, Any]:
 def _name_json(answer: "Transfer", name: str) -> dict[str, Any]:
     value: dict[str, Any] = {"no_limit": answer.no_limit.get(name)}
     if not answer.is_map:
-        return value | {"drift": _slope_json(answer.drift(name))}
+        verdict = answer.verdict(name)
+        found = {"verdict": verdict.state, "because": verdict.because}
+        return value | {"drift": _slope_json(answer.drift(name))} | found
     for key, within in (("stable", None), ("within_10_percent", WITHIN)):
         slopes = answer.sublevel_slope(name, within=within)
         value[f"{key}_slope"] = {size(L): _slope_json(slope) for L, slope in slopes.items()}
