@@ -181,22 +181,36 @@ def test_the_figure_of_any_ladder_is_saved(name, form, tmp_path):
 
 def test_loss_curves_are_the_losses(whole, axes):
     plots.losses(axes, whole)
-    curves = {line.get_label(): line for line in axes.lines}
-    assert list(curves) == [
+    assert list(drawn_lines(axes)) == [
         "finite, n = 8, L = 4",
-        "finite, n = 16, L = 4",
         "finite, n = 32, L = 4",
         "wide, n = ∞, L = 2",
-        "wide, n = ∞, L = 4",
         "wide, n = ∞, L = 8",
         "deep, n = L = ∞",
     ]
-    for run, line in zip([*whole.finite.values(), *whole.wide.values(), whole.deep], curves.values(), strict=True):
+    for run, line in zip([*whole.finite.values(), *whole.wide.values(), whole.deep], axes.lines, strict=True):
         assert_array_equal(line.get_xydata(), np.stack([np.arange(4), run.losses], axis=1))
     (band,) = axes.collections
     each = [np.mean((f[:, :3] - INPUTS.targets) ** 2 / 2, axis=(1, 2)) for f in whole.finite[32].samples]
     low, high = np.quantile(each, [0.1, 0.9], axis=0)
     assert_allclose(np.sort(np.unique(band.get_paths()[0].vertices[:, 1])), np.unique([low, high]), rtol=1e-12, atol=0)
+
+
+def test_a_single_trajectory_has_a_loss_curve(axes):
+    """With a band of the seeds where they are kept, and without where there is none."""
+    one = Problem(ResNet(), DEPTH_MUP, SGD(0.5, steps=2), [[1.0]], [[1.0]])
+    wide, finite = recurse(one, blocks=4), simulate(one, width=8, blocks=4, seeds=5)
+    assert plots.losses(axes, wide) is axes
+    assert_array_equal(axes.lines[0].get_ydata(), wide.losses)
+    assert not axes.collections
+    axes.clear()
+    plots.losses(axes, finite)
+    assert_array_equal(axes.lines[0].get_ydata(), finite.losses)
+    (band,) = axes.collections
+    seeds = 0.5 * (finite.samples[:, :, 0, 0] - 1.0) ** 2
+    low, high = np.quantile(seeds, [0.1, 0.9], axis=0)
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert_allclose([heights.min(), heights.max()], [low.min(), high.max()], rtol=1e-6)
 
 
 def test_output_curves_are_the_outputs(whole, axes):
@@ -244,7 +258,7 @@ def test_kernel_curves_are_the_diagonal_of_the_kernel(whole, axes):
     for k, line in enumerate(axes.lines):
         assert_array_equal(line.get_xdata(), whole.deep.positions)
         assert_array_equal(line.get_ydata(), whole.deep.feature_kernel[k, k, :, 1, 1])
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["step 0", "step 2", "step 3"]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["step 0", "step 1", "step 2", "step 3"]
 
 
 def test_kernel_map_has_a_cell_around_every_position_and_step(whole, axes):
@@ -342,7 +356,7 @@ def test_increments_are_the_increments(axes):
         assert_allclose(line.get_ydata(), values, rtol=1e-12, atol=0)
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert "sample 1" in axes.get_title()
-    assert list(drawn_lines(axes)) == ["step 0", "step 2", "step 3", "slope 1/2: diverse", "slope 1: redundant"]
+    assert list(drawn_lines(axes)) == ["step 0", "step 1", "step 2", "step 3", "slope 1/2: diverse", "slope 1: redundant"]
 
 
 def test_slopes_of_increments_are_those_named(axes):

@@ -3,7 +3,8 @@ r"""Which nonlinearities make blocks differ.
 Left, gradients of neighbouring blocks are as correlated as $(E\phi')^2/E\phi'^2$: the absolute value is the most diverse, a
 linear block not at all (TP6, section 8). Middle and right, features over a distance $\varepsilon$ in depth move like
 $\varepsilon^{1/2}$ at Depth-µP, before training and after, and like $\varepsilon$ at $\alpha = 3/4$ where they are redundant
-(TP6, Figures 17 to 19).
+(TP6, Figures 17 to 19). At Depth-µP what training adds moves like $\varepsilon$ on top: at large $\varepsilon$ it outgrows the
+noise, and the lines bend upwards.
 """
 
 from matplotlib.figure import Figure

@@ -2,9 +2,11 @@
 
 $C^0_{tt}(p)$ of one input, its target changed at every step, in the limit of infinite width and depth. Before training it is
 $e^{p}$ for linear blocks; every step bends it. Blocks that are bounded, as with tanh, stay calm where linear ones overshoot.
+All panels have one scale, a logarithmic one.
 """
 
 import numpy as np
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from limits import DEPTH_MUP, SGD, Parametrization, Problem, Record, ResNet, solve
@@ -30,10 +32,15 @@ def compute():
 
 def draw(found):
     figure = Figure(figsize=(14, 6.2), layout="constrained")
+    norms = np.stack([run.feature_kernel[range(7), range(7), :, 0, 0] for run in found.values()])
+    low, high = norms.min() / 1.1, norms.max() * 1.1
     for (above, below), (name, run) in zip(figure.subplots(2, 4).T, found.items(), strict=True):
         feature_kernel(above, run)
-        above.set_title(name)
+        above.set(title=name, yscale="log", ylim=(low, high))
+        if run is not found["linear, Depth-µP"]:
+            above.get_legend().remove()
         kernel_map(below, run)
+        below.collections[0].set_norm(LogNorm(low, high))
     return figure
 
 

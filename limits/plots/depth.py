@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from limits.diversity import feature_increments
-from limits.plots.style import edges, legend
+from limits.plots.style import edges, legend, named
 from limits.trajectory import Trajectory
 
 
@@ -29,7 +29,7 @@ def feature_kernel(axes: Any, run: Trajectory, sample: int = 0) -> Any:
     shades = colormaps["viridis_r"](np.linspace(0.08, 1.0, len(run.steps)))
     across, up = np.argsort(run.positions), np.argsort(run.steps)
     for shade, (k, row) in zip(shades, enumerate(up), strict=True):
-        label = f"step {run.steps[row]}" if k in (0, len(up) // 2, len(up) - 1) else None
+        label = f"step {run.steps[row]}" if k in named(len(up)) else None
         values = run.feature_kernel[row, row, across, sample, sample]
         axes.plot(run.positions[across], values, color=shade, lw=1.5, label=label, marker="." if len(across) == 1 else None)
     title = f"$C^0(p)$ of sample {run.recorded[sample]} over training"
@@ -92,7 +92,7 @@ def increments(axes: Any, run: Trajectory, sample: int = 0) -> Any:
     sizes = np.sqrt(np.maximum(moved[:, across], 0.0))
     shades = colormaps["viridis_r"](np.linspace(0.08, 1.0, len(run.steps)))
     for shade, (k, row) in zip(shades, enumerate(up), strict=True):
-        label = f"step {run.steps[row]}" if k in (0, len(up) // 2, len(up) - 1) else None
+        label = f"step {run.steps[row]}" if k in named(len(up)) else None
         seen = sizes[row] > 0
         if label and not np.any(seen):
             label += ": nothing moves"

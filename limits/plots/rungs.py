@@ -10,8 +10,11 @@ from limits.plots.style import DEEP, FINITE, WIDE, blank, few, legend, shades
 from limits.trajectory import Trajectory
 
 
-def losses(axes: Any, ladder: Ladder) -> Any:
+def losses(axes: Any, ladder: Ladder | Trajectory) -> Any:
     """Training loss against step on every rung: thick line the limit, thin lines finite sizes, shading the seeds' spread.
+
+    Of several widths, and of several numbers of blocks, from light to dark, the first and the last are named. A trajectory
+    alone is a line, with the spread of its seeds where it keeps them.
 
     >>> from matplotlib.figure import Figure
     >>> from limits import DEPTH_MUP, SGD, Problem, ResNet, ladder
@@ -20,23 +23,47 @@ def losses(axes: Any, ladder: Ladder) -> Any:
     >>> [line.get_label() for line in axes.lines]
     ['finite, n = 8, L = 2', 'wide, n = ∞, L = 2', 'wide, n = ∞, L = 4', 'deep, n = L = ∞']
     """
+    if isinstance(ladder, Trajectory):
+        return _one(axes, ladder)
     steps = np.arange(ladder.problem.steps + 1)
     for (n, run), shade in zip(sorted(ladder.finite.items()), shades(len(ladder.finite)), strict=True):
-        label = f"finite, n = {n}, L = {ladder.finite_blocks}"
+        ends = n in (min(ladder.finite), max(ladder.finite))
+        label = f"finite, n = {n}, L = {ladder.finite_blocks}" if ends else None
         axes.plot(steps, run.losses, color=FINITE, alpha=shade, lw=1.2, marker="o", ms=3, label=label)
-        if run.samples is not None and run.samples.shape[0] > 1 and n == max(ladder.finite):
+        if _has_seeds(run) and n == max(ladder.finite):
             low, high = np.quantile(_seed_losses(run), [0.1, 0.9], axis=0)
             axes.fill_between(steps, low, high, color=FINITE, alpha=0.15, lw=0, label=f"80 % of the seeds at n = {n}")
     chosen = sorted({*few(sorted(ladder.wide), 3), ladder.finite_blocks} & set(ladder.wide))
     for L, shade in zip(chosen, shades(len(chosen)), strict=True):
-        axes.plot(steps, ladder.wide[L].losses, color=WIDE, alpha=shade, lw=1.4, label=f"wide, n = ∞, L = {L}")
+        axes.plot(steps, ladder.wide[L].losses, color=WIDE, alpha=shade, lw=1.4, label=_named_wide(L, chosen))
     if ladder.deep is not None:
         axes.plot(steps, ladder.deep.losses, color=DEEP, lw=2.2, ls="--", label="deep, n = L = ∞")
-    axes.set(xlabel="step", ylabel="training loss", title="What training does on each rung")
+    return _framed(axes, "What training does on each rung")
+
+
+def _named_wide(blocks: int, chosen: list[int]) -> str | None:
+    return f"wide, n = ∞, L = {blocks}" if blocks in (chosen[0], chosen[-1]) else None
+
+
+def _one(axes: Any, run: Trajectory) -> Any:
+    steps = np.arange(len(run.losses))
+    axes.plot(steps, run.losses, color=DEEP, lw=1.6, marker="o", ms=3, label="mean of the seeds" if _has_seeds(run) else "loss")
+    if _has_seeds(run):
+        low, high = np.quantile(_seed_losses(run), [0.1, 0.9], axis=0)
+        axes.fill_between(steps, low, high, color=FINITE, alpha=0.15, lw=0, label="80 % of the seeds")
+    return _framed(axes, "Training loss")
+
+
+def _framed(axes: Any, title: str) -> Any:
+    axes.set(xlabel="step", ylabel="training loss", title=title)
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     legend(axes, fontsize=7)
     return axes
+
+
+def _has_seeds(run: Trajectory) -> bool:
+    return run.samples is not None and run.samples.shape[0] > 1
 
 
 def _seed_losses(run: Trajectory) -> np.ndarray:

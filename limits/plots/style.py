@@ -46,3 +46,12 @@ def edges(centers: np.ndarray) -> np.ndarray:
     """Borders of the cells around increasing centers; a single cell is 1 wide."""
     half = np.diff(centers) / 2 if len(centers) > 1 else np.array([0.5])
     return np.concatenate([centers[:1] - half[:1], centers[:-1] + half[: len(centers) - 1], centers[-1:] + half[-1:]])
+
+
+def named(count: int) -> tuple[int, ...]:
+    """Which of so many lines, from light to dark, are named: all of a few, else the first, the middle and the last.
+
+    >>> named(3), named(20)
+    ((0, 1, 2), (0, 10, 19))
+    """
+    return tuple(range(count)) if count <= 8 else (0, count // 2, count - 1)
