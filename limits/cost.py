@@ -1,15 +1,17 @@
 """What a rung will cost before it runs: memory from its array sizes, time from short trial runs on this machine."""
 
 import time
-from collections.abc import Mapping
+import warnings
 from dataclasses import asdict, dataclass, replace
+from math import ceil, log
 from typing import Any
 
 from limits.deep import solve
+from limits.deep.extrapolated import MOST_PARTICLES
 from limits.deep.extrapolated import footprint as extrapolation_footprint
 from limits.deep.nonlinear import nonlinear_footprint
 from limits.deep.sampling import CLOUDS
-from limits.deep.solve import sampled_footprint
+from limits.deep.solve import ToleranceWarning, default_tolerance, sampled, sampled_footprint
 from limits.directions import trained_directions
 from limits.finite import simulate, simulation_footprint
 from limits.finite.ensemble import checked_block_width
@@ -92,10 +94,11 @@ def estimate(
 
     Memory is counted from the arrays the run will hold (right within a factor of two). For `solve` the number of depth
     nodes is taken from a trial run of the first three steps: a problem whose later steps are harder to resolve takes more.
-    So are the blocks and particles where the limit is extrapolated, and the points where expectations are over clouds, on the
-    assumption that the error of a cloud depends little on the number of samples, of which a trial takes at most four, and
-    grows like the root of the number of steps. Clouds grow fourfold: where that errs, because an error is close to the
-    tolerance, memory is four times as much or as little. No run takes more than is free.
+    So are blocks and particles where the limit is extrapolated, and points where expectations are over clouds: their error is
+    taken to depend little on the number of samples, of which a trial takes at most four, and to grow like the root of the
+    number of steps. Where a tighter tolerance than the default is asked for the trial is made at the default, and its error taken
+    to fall like the power 3/4 of the points, or 1/2 of the particles. Both grow fourfold: where that errs, because an error is
+    close to the tolerance, memory is four times as much or as little. No run takes more than is free.
     Time comes from trial runs of a few steps, scaled by the known cost: (T + 1) L n^2 for networks (times the number of
     samples if the blocks are nonlinear), and T L products that grow from a fixed cost to T^2 for the limits. Trials of
     nonlinear limits take at most four samples, and their time counts with the square of the samples.
@@ -111,7 +114,7 @@ def estimate(
         tol: of the limit; for "solve", and its default unless another is given.
         record: kernels that would be kept; what a run keeps by default if None.
         dtype: of the networks.
-        calibrate: make trial runs (well under a second each) and estimate the time.
+        calibrate: make trial runs (well under a second each, some seconds where expectations are sampled) and estimate the time.
 
     Raises:
         ValueError: an unknown rung, a missing size, or a problem that the rung does not treat, such as limits of other
@@ -153,18 +156,10 @@ def estimate(
         parts = {"kernels": kernels, "states": footprint(L, 2 * len(record.positions) + 2, **of)}
         return _sum(rung, parts, _recursion_seconds(problem, L) if calibrate else None, {"blocks": L})
     trial = _few(problem).prefix(min(TRIAL_STEPS, problem.steps))
+    if sampled(problem):
+        return _of_samples(problem, trial, tol, record, calibrate)
     tried = solve(trial, tol=tol, record=_slight(record)).meta
     seconds = _limit_seconds(problem, tol, record) if calibrate else None
-    if "points" in tried:
-        sizes = {"nodes": tried["panels"] * (tried["order"] + 2), "points": _points(problem, trial, tried)}
-        parts = {
-            "kernels": _kernel_bytes(problem, record, CLOUDS + 3, CLOUDS + 3),
-            "neurons": sampled_footprint(problem, record, **sizes),
-        }
-        return _sum(rung, parts, seconds, sizes)
-    if "particles" in tried:
-        sizes = {"blocks": tried["depths"][-1], "particles": max(tried["particles"], neurons_of(problem, None))}
-        return _sum(rung, {"neurons": extrapolation_footprint(problem, record, **sizes, dtype=tried["dtype"])}, seconds, sizes)
     nodes = int(tried["nodes"])
     kernels = _kernel_bytes(problem, record, 4, 7)  # two more resolutions are held beside the one being made
     linear = problem.model.phi.linear
@@ -173,11 +168,34 @@ def estimate(
     return _sum(rung, parts, seconds, {"nodes": nodes})
 
 
-def _points(problem: Problem, trial: Problem, tried: Mapping[str, Any]) -> int:
-    """Points of a cloud, from those of a trial: four times as many where the error will outgrow the tolerance."""
-    error = tried["estimated_error"]
-    grown = error * (problem.steps / max(1, trial.steps)) ** 0.5
-    return tried["points"] * (4 if error <= tried["tol"] < grown else 1)
+def _of_samples(problem: Problem, trial: Problem, tol: float | None, record: Record, calibrate: bool) -> Estimate:
+    """Of a limit whose expectations are over clouds, or over neurons at finite depths."""
+    usual = default_tolerance(problem)
+    wanted = usual if tol is None else tol
+    with warnings.catch_warnings(action="ignore", category=ToleranceWarning):
+        tried = solve(trial, tol=max(wanted, usual), record=_slight(record)).meta
+    error = tried["estimated_error"] * (problem.steps / max(1, trial.steps)) ** 0.5
+    if "points" in tried:
+        larger = _larger(error / wanted, 0.75)
+        sizes = {"nodes": tried["panels"] * (tried["order"] + 2), "points": larger * tried["points"]}
+        kernels = _kernel_bytes(problem, record, CLOUDS + 3, CLOUDS + 3)
+        parts = {"kernels": kernels, "neurons": sampled_footprint(problem, record, **sizes)}
+    else:
+        larger = _larger(error / wanted, 0.5)
+        particles = min(MOST_PARTICLES, max(larger * tried["particles"], neurons_of(problem, None)))
+        sizes = {"blocks": tried["depths"][-1], "particles": particles}
+        parts = {"neurons": extrapolation_footprint(problem, record, **sizes, dtype=tried["dtype"])}
+    counts = (problem.steps / max(1, trial.steps)) * (len(problem.evaluated) / len(trial.evaluated))
+    return _sum("solve", parts, tried["seconds"] * larger * counts**2 if calibrate else None, sizes)
+
+
+def _larger(ratio: float, power: float) -> int:
+    """How many times more points bring an error that is so many times the tolerance below it, growing fourfold.
+
+    >>> _larger(0.9, 0.5), _larger(1.5, 0.5), _larger(3.0, 0.5), _larger(3.0, 0.75)
+    (1, 4, 16, 16)
+    """
+    return 4 ** max(0, ceil(log(ratio, 4) / power)) if ratio > 0 else 1
 
 
 def _few(problem: Problem) -> Problem:

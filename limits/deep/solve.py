@@ -256,9 +256,14 @@ def _most_nodes(problem: Problem, record: Record) -> int:
     return int(min(MOST_NODES, (SHARE * available_memory() - size(0)) / each))
 
 
+def default_tolerance(problem: Problem) -> float:
+    """What `solve` takes for None."""
+    return EXTRAPOLATED if _multiplied(problem) else SAMPLED if sampled(problem) else 1e-8
+
+
 def _tolerance(problem: Problem, tol: float | None) -> float:
     if tol is None:
-        return EXTRAPOLATED if _multiplied(problem) else SAMPLED if sampled(problem) else 1e-8
+        return default_tolerance(problem)
     if isinstance(tol, bool) or not isinstance(tol, Real):
         raise ValueError(f"tol must be a number, at least {TIGHTEST:g} and below 1, got {tol!r} of type {type(tol).__name__}")
     if not TIGHTEST <= tol < 1:
