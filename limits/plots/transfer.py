@@ -153,7 +153,7 @@ def optimum(axes: Any, answer: Transfer, multiplier: float | None = None) -> Any
             at, error = (np.array([getattr(best, part) for best in inside.values()]) for part in ("at", "error"))
             half = np.nan_to_num(2.0 ** (CONFIDENCE * error) - 1)
             bars = [at * half / (1 + half), at * half]
-            axes.errorbar(list(inside), at, yerr=bars, fmt="o", ms=5, capsize=3, color=colour, label=label)
+            axes.errorbar(list(inside), at, yerr=bars, fmt="os^Dv"[n % 5], ms=5, capsize=3, color=colour, label=label)
         if drift:
             ends = np.array([drift.x[0], drift.x[-1]])
             axes.plot(2**ends, 2 ** (drift.intercept + drift.value * ends), color=colour, lw=1.2)
