@@ -417,6 +417,54 @@ def plain(model, width, blocks):
     return torch.optim.Adam(model.parameters(), lr=0.01)
 
 
+def still(model, width, blocks):
+    """An optimizer of blocks that are frozen, and of what is around them."""
+    model.layers.requires_grad_(False)
+    return plain(model, width, blocks)
+
+
+def test_blocks_that_do_not_move_do_not_pass():
+    options = {"loss": lambda out, y: squared(out["logits"], y), "make_model": Noisy, "make_optimizer": still}
+    audit = coordinate_check(**asked("mlp", **SMALL) | options)
+    assert audit["update of linear", "blocks"].verdict == "unresolved"
+    assert audit.verdicts["learning"] != "pass"
+    assert not audit.passed
+    assert "nothing moved; are the layers frozen" in str(audit)
+
+
+class Rateless(torch.optim.SGD):
+    """Its groups have no rates."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, lr=0.01)
+        for group in self.param_groups:
+            group["rate"] = group.pop("lr")
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            group["lr"] = group["rate"]
+        super().step(closure)
+        for group in self.param_groups:
+            del group["lr"]
+
+
+class Closing(torch.optim.SGD):
+    """One that evaluates the loss itself, as LBFGS does."""
+
+    def step(self, closure):
+        super().step(closure)
+
+
+def test_optimizers_that_cannot_be_audited_are_refused_in_a_sentence():
+    options = {"loss": lambda out, y: squared(out["logits"], y), "make_model": Noisy}
+    rateless = {"make_optimizer": lambda model, w, L: Rateless(model.parameters())}
+    with pytest.raises(ValueError, match="Rateless has none: leave lrs out"):
+        coordinate_check(**asked("mlp", **SMALL) | options | rateless | {"lrs": [0.5, 1, 2]})
+    closing = {"make_optimizer": lambda model, w, L: Closing(model.parameters(), lr=0.01)}
+    with pytest.raises(ValueError, match=r"Closing.*step\(\) without a closure"):
+        coordinate_check(**asked("mlp", **SMALL) | options | closing)
+
+
 # Where blocks are.
 
 

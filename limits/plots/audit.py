@@ -103,7 +103,7 @@ def audit_verdicts(axes: Any, audit: Audit) -> Any:
     >>> axes.get_title(), [tick.get_text() for tick in axes.get_yticklabels()]
     ('size fail', ['embedding, width'])
     """
-    rows = [f for f in audit.findings if f.verdict]
+    rows = [f for f in audit.findings if f.verdict and not f.missing]
     if not rows:
         return blank(axes, "Measured minus wanted", "nothing could be judged: make the learning rate smaller")
     axes.axvspan(-audit.tolerance, audit.tolerance, color="0.9", lw=0, zorder=0)

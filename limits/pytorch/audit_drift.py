@@ -25,6 +25,10 @@ def final_loss(setting: Setting, width: int, blocks: int, seed: Sequence[int], f
     """The mean loss on all batches after training with every learning rate multiplied; infinite where it diverged."""
     model, optimizer = drawn(setting, width, blocks, seed)
     for group in optimizer.param_groups:
+        if "lr" not in group:
+            raise ValueError(
+                f"lrs= multiplies every 'lr' of the optimizer, and {type(optimizer).__name__} has none: leave lrs out"
+            )
         group["lr"] *= factor
     train(model, optimizer, setting, steps)
     model = frozen(model)

@@ -15,6 +15,8 @@ from limits.pytorch.audit_laws import BASE, VERDICTS, Law, violated
 from limits.regimes import Regime
 
 PASS, FAIL, UNRESOLVED, UNJUDGED = "pass", "fail", "unresolved", ""
+UNMOVED = "it is zero: nothing moved"
+"""Why an update has no exponent."""
 MOST_SEEDS = 100
 """Where more than these are needed, more of them are no advice."""
 
@@ -84,7 +86,12 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """Pass, fail, unresolved, or "" where there is nothing to judge; as in `limits.compare.check.Row`."""
+        """Pass, fail, unresolved, or "" where there is nothing to judge; as in `limits.compare.check.Row`.
+
+        What does not move is unresolved: a model that does not learn does not pass.
+        """
+        if self.law.exact is not None and self.missing == UNMOVED:
+            return UNRESOLVED
         if self.law.exact is None or self.missing:
             return UNJUDGED
         if abs(self.off) > self.tolerance + self.margin:
@@ -102,6 +109,11 @@ class Finding:
         """Of an unresolved finding, about how many seeds would decide it if the estimate stays where it is; else empty."""
         if self.verdict != UNRESOLVED:
             return ""
+        if self.missing:
+            return (
+                f"{self.law.quantity} in {self.law.axis}: nothing moved; are the layers frozen, are their rates zero, or does "
+                "the optimizer hold other parameters? If what follows a layer starts at zero, it takes a second step: steps=2"
+            )
         beyond = abs(self.off) > self.tolerance
         off = self.off if beyond or self.law.exact is None else self.measured.value - float(self.law.exact)
         wanted = abs(off) - self.tolerance if beyond else 3 * self.tolerance - (off if self.law.at_most else abs(off))
@@ -250,7 +262,7 @@ class Audit:
         """The finding of a kind that is furthest from its law, in units of what it may be off; None if none is judged."""
         judged = [f for f in self.findings if f.law.verdict == kind and f.verdict]
         order = (FAIL, UNRESOLVED, PASS)
-        return min(judged, key=lambda f: (order.index(f.verdict), -abs(f.off)), default=None)
+        return min(judged, key=lambda f: (order.index(f.verdict), -abs(np.nan_to_num(f.off))), default=None)
 
     def __str__(self) -> str:
         return "\n".join([*_head(self), "", *_table(self), *_sentences(self)])
@@ -290,9 +302,12 @@ def _head(audit: Audit) -> Iterator[str]:
     )
     for kind, verdict in audit.verdicts.items():
         one = audit.worst(kind)
-        off = (
-            "not measured" if one is None else f"{one.law.quantity} in {one.law.axis} is off by {one.off:+.2f} ± {one.margin:.2f}"
-        )
+        if one is None:
+            off = "not measured"
+        else:
+            off = f"{one.law.quantity} in {one.law.axis}" + (
+                f": {one.missing}" if one.missing else f" is off by {one.off:+.2f} ± {one.margin:.2f}"
+            )
         yield f"  {kind:<16}{verdict or '-':<12}{off}"
     if audit.violated:
         yield f"  violated: {', '.join(audit.violated)}"
@@ -308,7 +323,7 @@ def _cells(finding: Finding) -> tuple[str, ...]:
     law, (low, high) = finding.law, finding.interval
     exact = "-" if law.exact is None else f"{'≤ ' if law.at_most else ''}{law.exact}"
     if finding.missing:
-        return law.quantity, law.axis, "-", "-", exact, "-", finding.missing
+        return law.quantity, law.axis, "-", "-", exact, finding.verdict or "-", finding.missing
     why = f"violates: {finding.violates}" if finding.violates else law.because
     numbers = f"{finding.measured.value:+.2f}", f"[{low:+.2f}, {high:+.2f}]"
     return law.quantity, law.axis, *numbers, exact, finding.verdict or "-", why

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from limits.compare.slopes import Estimate, slope
-from limits.pytorch.audit_findings import Finding
+from limits.pytorch.audit_findings import UNMOVED, Finding
 from limits.pytorch.audit_laws import BASE, BLOCKS, LEARNING, SAME_BASE, SIZE, WIDTH, Law
 from limits.pytorch.audit_rules import Slopes
 
@@ -18,6 +18,7 @@ VITAL = ("embedding", "stream", "logits", "blocks' update", "stream update", "lo
 """What is not finite if and only if a model diverged."""
 SPENT, GROWN = 0.5, 2.0
 """Share of the loss below which outputs have learned much of what there is, and growth of the stream that is large."""
+NOTHING = "it is zero: there is nothing to fit (layers that start at zero, or are frozen)"
 COMPARED = (("initial branch", SIZE), ("blocks' update", LEARNING), ("logit update", LEARNING))
 """With the base model."""
 
@@ -80,7 +81,7 @@ def fitted(law: Law, grid: Grid, measured: Measured, tolerance: float) -> Findin
     if len(kept) < 2:
         missing = f"fewer than two sizes stayed finite in {law.axis}: a smaller learning rate, or smaller sizes"
     elif not np.all(np.isfinite(logs)):
-        missing = "it is zero: there is nothing to fit (layers that start at zero, or are frozen)"
+        missing = UNMOVED if law.verdict == LEARNING else NOTHING
     if missing:
         nothing = np.zeros(0)
         return Finding(law, Estimate.unknown(), np.nan, tolerance, nothing, nothing, nothing, missing)

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,10 @@ def drawn(setting: Setting, width: int, blocks: int, seed: Sequence[int]) -> tup
     optimizer = setting.make_optimizer(model, width, blocks)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"make_optimizer(model, width, blocks) must return a torch optimizer, got {optimizer!r}")
+    if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in signature(optimizer.step).parameters.values()):
+        raise ValueError(
+            f"an audit trains step by step, and {type(optimizer).__name__} makes no step() without a closure: take another"
+        )
     return model, optimizer
 
 
