@@ -131,8 +131,8 @@ def open_library(backend: str, device: str | None, dtype: str) -> Library:
 def _torch_device(torch: Any, device: str | None) -> Any:
     try:
         found = torch.device(device or "cpu")
-        torch.empty(1, device=found)
-    except (RuntimeError, AssertionError, TypeError) as fault:
+        torch.ones(1, device=found).cpu().numpy()  # "meta" holds no numbers
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as fault:
         reason = str(fault).splitlines()[0]
         raise ValueError(f"device must be one PyTorch can use here, got {device!r} ({reason}): use device='cpu'") from fault
     return found

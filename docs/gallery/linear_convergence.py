@@ -1,7 +1,7 @@
 """Linear networks on digits converge in width, then in depth.
 
 Networks of width $n$ approach infinite width like $n^{-1/2}$ at a fixed number of blocks, and infinite width approaches the
-limit like $1/L$ (TP6, Figures 8 and 9). The horizontal axis of the right picture is exact: there is no seed in it.
+limit like $1/L$ (TP6, Figures 8 and 9). The points of the right picture are exact: there is no seed in them.
 """
 
 from matplotlib.figure import Figure

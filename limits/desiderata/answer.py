@@ -50,7 +50,9 @@ class Feasible:
 
     def __repr__(self) -> str:
         where = f"{'only' if self.unique else 'for example'} at {self.point}"
-        return listed("Feasible", [_listed(self.question.wishes), where, f"in {len(self.pieces)} pieces"])
+        return listed(
+            "Feasible", [_listed(self.question.wishes), where, f"in {len(self.pieces)} piece{'s' * (len(self.pieces) != 1)}"]
+        )
 
     def __str__(self) -> str:
         heading = f"possible: {_listed(self.question.wishes)}, {'only' if self.unique else 'for example'} at {self.point}"
@@ -106,7 +108,9 @@ class Impossible:
         return f"```text\n{self}\n```"
 
     def __repr__(self) -> str:
-        return listed("Impossible", [_listed(self.core), f"{len(self.certificates)} certificates"])
+        return listed(
+            "Impossible", [_listed(self.core), f"{len(self.certificates)} certificate{'s' * (len(self.certificates) != 1)}"]
+        )
 
     def __str__(self) -> str:
         lines = [f"impossible: {_listed(self.core)}" + (" exclude each other" if len(self.core) > 1 else "")]
