@@ -87,7 +87,7 @@ class Impossible:
     >>> from limits import design
     >>> proof = design("stable", "diverse", "interacting", block_depth=2)
     >>> proof
-    Impossible(stable, diverse and interacting, 1 certificates)
+    Impossible(stable, diverse and interacting, 1 certificate)
     >>> proof.holds()
     True
     """
