@@ -412,5 +412,5 @@ def test_meta_says_what_was_run():
 
 
 def test_targets_of_one_dimension_need_a_column():
-    with pytest.raises(ValueError, match=r"x\[:, None\]"):
+    with pytest.raises(ValueError, match=r"targets\[:, None\]"):
         Problem(ResNet(), DEPTH_MUP, SGD(0.1, steps=1), XI, Y[:, 0])

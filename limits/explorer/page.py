@@ -43,7 +43,7 @@ def write(
         folder: keeps every finished run (`limits.sweeps`), so that a page that was stopped goes on there; by default nothing is.
         progress: called as progress(done, total) after every run.
         site: where the page is part of a site, relative addresses of other pages there, by name: "home", "words" (what the
-            verdicts mean), and ids of claims such as "D1.2" with the places of their proofs. The page links to those.
+            verdicts mean), and ids of claims with the places of their proofs. The page links to those.
 
     Returns:
         The path.
