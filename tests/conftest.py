@@ -1,9 +1,8 @@
 """A catalogue of problems: a new model, loss or optimizer is tested everywhere by one more line here.
 
-Shapes and types of the package are checked at run time while tests run (jaxtyping's import hook with beartype, an int
-being a float as for every static checker), so the hook comes before the first import of `limits`. A few modules are left
-out: all their arrays are `Any`, and checking their inner loops would make the suite five times slower. Matrices here are
-small: linear algebra in one thread is fastest, and several times faster where processors are shared.
+Shapes and types of the package are checked at run time while tests run (`runtime_checks`), so they are switched on before
+the first import of `limits`. Matrices here are small: linear algebra in one thread is fastest, and several times faster
+where processors are shared.
 """
 
 import sys
@@ -11,22 +10,21 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from jaxtyping import install_import_hook
+import runtime_checks
 from threadpoolctl import threadpool_limits
 
 collect_ignore = ["benchmarks/compare_mup.py"]  # runs in an environment of its own
-UNCHECKED = {"semiseparable", "deep.gaussian", "nonlinearity.closed", "nonlinearity.expansion", "nonlinearity.pair"}
 
 
 def modules() -> list[str]:
     """Names of all modules of the package, without importing them."""
     root = Path(find_spec("limits").submodule_search_locations[0])
     files = [f.relative_to(root).with_suffix("").parts for f in root.rglob("*.py") if not f.stem.startswith("__")]
-    return [f"limits.{'.'.join(parts)}" for parts in files if ".".join(parts) not in UNCHECKED]
+    return [f"limits.{'.'.join(parts)}" for parts in files]
 
 
 assert not set(modules()) & set(sys.modules), "limits was imported before its run-time checks were switched on"
-install_import_hook(modules(), "runtime_checks.checked")
+runtime_checks.install(modules())
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -64,6 +62,10 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if "limits/pytorch/" in item.path.as_posix():
                 item.add_marker(pytest.mark.skip(reason="no PyTorch"))
+
+
+def pytest_runtest_setup():
+    runtime_checks.next_test()
 
 
 def rewritten(problem: Problem) -> tuple[Problem, np.ndarray]:
