@@ -21,7 +21,7 @@ class DivergedError(ArithmeticError):
     ...     recurse(hasty, blocks=4)
     ... except DivergedError as why:
     ...     print(why)
-    training diverges: outputs at step 3 exceed 1e+150; lower the learning rate
+    training diverges: outputs at step 3 exceed 1e+150; lower the learning rate or the multiplier
     """
 
 
@@ -47,7 +47,7 @@ def remedy(problem: Problem, t: int) -> str:
         return "this is before training: raise alpha, or lower the multiplier or the inputs"
     if taken > 2:
         return f"lower weight_decay: a step takes {taken:g} times the weights off them, and beyond twice they grow"
-    return "lower the learning rate"
+    return "lower the learning rate or the multiplier"
 
 
 def checked_kernels(kernels: Mapping[str, Any]) -> None:

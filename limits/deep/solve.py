@@ -29,7 +29,7 @@ from limits.record import Record
 from limits.regimes import Regime, classify
 from limits.semiseparable import footprint
 from limits.trajectory import Interrupted, Trajectory, assemble
-from limits.validation import reporting
+from limits.validation import called, reporting
 
 Progress = Callable[[int, int], None]
 NEAR_ROUND_OFF = 1e-10
@@ -99,6 +99,7 @@ class ToleranceWarning(RuntimeWarning):
     """
 
 
+@called("solve(problem, tol=1e-6)")
 def solve(
     problem: Problem, *, tol: float | None = None, record: Record | None = None, progress: Progress | None = None
 ) -> Trajectory:
@@ -224,7 +225,7 @@ def _warn_of(tol: float, worst: float, size: str, hint: str = "or lower the lear
     seen = f"the estimated error is {worst:.1e}" if worst > tol else "some panels are still not resolved"
     hint = "this is near round-off" if worst < NEAR_ROUND_OFF else hint
     text = f"tol = {tol:g} was not met: {seen} with {size}; see Trajectory.error; {hint}"
-    warnings.warn(text, ToleranceWarning, stacklevel=3)
+    warnings.warn(text, ToleranceWarning, stacklevel=4)
 
 
 def _too_much(problem: Problem, fault: UnconvergedError) -> str:

@@ -20,7 +20,7 @@ from limits.record import Record
 from limits.regimes import classify
 from limits.training import LARGEST_OUTPUT, DivergedError, remedy
 from limits.trajectory import Interrupted, Trajectory, assemble
-from limits.validation import reporting, whole
+from limits.validation import called, reporting, whole
 
 Progress = Callable[[int, int], None]
 SHARE_OF_MEMORY = 0.8
@@ -56,6 +56,7 @@ class UncentredWarning(RuntimeWarning):
     """
 
 
+@called("simulate(problem, width=64, blocks=16)")
 def simulate(
     problem: Problem,
     *,
@@ -203,7 +204,7 @@ def warn_of_means(problem: Problem) -> None:
             f"{model.phi.name} without mean subtraction has a mean: initial features grow like L^({1 - alpha - sum(betas)}) with "
             "the number of blocks [D1.3]; set mean_subtraction=True, or raise alpha to 1",
             UncentredWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -344,5 +345,5 @@ def _warn(problem: Problem, diverged: list[int]) -> None:
             f"{len(bad)} of {len(diverged)} seeds diverged, the first of them (seed {bad[0]}) at evaluation {diverged[bad[0]]}, "
             f"and are left out of all averages: {remedy(problem, diverged[bad[0]])}",
             DivergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
