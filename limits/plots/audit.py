@@ -17,7 +17,7 @@ def audit_curves(axes: Any, audit: Audit, axis: str = "blocks") -> Any:
     """Everything that was judged along one axis, over what it should be: what scales as declared is flat.
 
     Geometric means over seeds with 95 % intervals, one at the smallest size. Curves that pass are thin, those that may fall
-    are dotted; of the others the furthest off are named.
+    are dotted; those that are not flat are named, the furthest off first.
 
     Args:
         axes: where to draw.
@@ -42,7 +42,8 @@ def audit_curves(axes: Any, audit: Audit, axis: str = "blocks") -> Any:
     if not shown:
         return blank(axes, f"over {axis}", "fewer than two sizes stayed finite: make the learning rate smaller")
     axes.axhline(1, color=DEEP, lw=1, ls="--", zorder=1)
-    named = sorted((f for f in shown if f.verdict != "pass"), key=lambda f: -abs(f.off))[: len(MARKERS)]
+    named = sorted((f for f in shown if f.verdict != "pass" or _falls(f, audit.tolerance)), key=lambda f: -abs(f.off))
+    named = named[: len(MARKERS)]
     for finding in sorted(shown, key=lambda f: f.verdict != "pass"):
         _curve(axes, finding, MARKERS[named.index(finding)] if finding in named else "")
     sizes = np.unique(np.concatenate([f.sizes for f in shown]))
@@ -52,6 +53,11 @@ def audit_curves(axes: Any, audit: Audit, axis: str = "blocks") -> Any:
     failed = sum(f.verdict == "fail" for f in shown)
     axes.set_title(f"over {axis}: {failed or 'none'} of {len(shown)} off", fontsize=10)
     return axes
+
+
+def _falls(finding: Finding, tolerance: float) -> bool:
+    """Whether a curve falls that may, so that it passes and is not flat."""
+    return finding.law.at_most and float(finding.law.exact or 0) - finding.measured.value > tolerance
 
 
 def _curve(axes: Any, finding: Finding, marker: str) -> None:
