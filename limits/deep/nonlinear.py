@@ -29,9 +29,12 @@ from limits.training import evolve
 
 INNERMOST = 3e-5
 """Where tails of kinked nonlinearities do not count: couplings are logarithmic in p there, and narrower panels lose digits."""
-TOGETHER = 0.1
-"""Share uv - c^2 of uv, over tolerance and squared number of nodes, below which two features at a kink are not told apart: their
-curvature is round-off, or less than panels resolve. It falls as panels get finer, so that the measured error contains it."""
+COARSEST = 36
+"""Nodes of the first panels of kinked nonlinearities."""
+TOGETHER = 0.1 / COARSEST**2
+"""Share uv - c^2 of uv, over tolerance, below which two features at a kink are not told apart with the coarsest panels: their
+curvature is round-off, or less than panels resolve. What it changes goes with its square root, and it falls with the sixth
+power of the number of nodes, so that the difference of two resolutions is most of it and the measured error contains it."""
 SIDE_BY_SIDE = 32
 """Samples that are only evaluated go through the depth in groups of this size."""
 
@@ -63,7 +66,7 @@ def nonlinear_level(
     )
     marcher = Marcher(panels, accumulate, max(STALLED, 0.01 * tol) if problem.model.phi.kinks else STALLED)
     states = (kind or NonlinearStates)(problem, census, coordinates.coordinates, system, marcher, moving)
-    states.together = max(TOGETHER * tol / len(panels.nodes) ** 2, np.finfo(float).eps)
+    states.together = max(TOGETHER * tol * (COARSEST / len(panels.nodes)) ** 6, np.finfo(float).eps)
     outputs, _ = evolve(problem, states, lambda t, _: done(t))
     tails = system_tails(system, panels)
     if problem.model.phi.kinks:
