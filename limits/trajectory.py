@@ -17,6 +17,7 @@ from limits.nonlinearity import Nonlinearity, nonlinearity
 from limits.optimizers import OPTIMIZERS
 from limits.parametrization import Parametrization
 from limits.problem import Problem, ResNet
+from limits.validation import expect
 
 FORMAT = 3
 """Version of the file format; files of this or an older version are read."""
@@ -131,6 +132,10 @@ class Trajectory:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything to one `.npz` file without pickle, atomically; `load` reads it back.
 
+        Raises:
+            TypeError: a path that is no text.
+            ValueError: a path at which no file can be, such as that of a folder.
+
         >>> import tempfile, limits
         >>> one = limits.Problem(limits.ResNet(), limits.DEPTH_MUP, limits.SGD(1.0, steps=1), [[1.0]], [[1.0]])
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -138,7 +143,7 @@ class Trajectory:
         >>> again
         Trajectory(wide, blocks=4, 1 steps, loss 0.5 -> 0.454224)
         """
-        path = Path(path)
+        path = _file(path)
         arrays = {f"trajectory.{k}": v for k, v in self._arrays().items() if v is not None}
         arrays |= {f"problem.{k}": v for k, v in _problem_arrays(self.problem).items()}
         header = {
@@ -161,7 +166,9 @@ class Trajectory:
 
         Raises:
             FileFormatError: the file is no trajectory, is damaged, or was written by a newer version.
+            TypeError, ValueError: a path as `save` refuses it.
         """
+        path = _file(path)
         try:
             with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
                 header = json.loads(bytes(file["header"]).decode())
@@ -174,7 +181,8 @@ class Trajectory:
                     )
                 arrays = {k: file[k] for k in file.files if k != "header"}
             problem = _read_problem(header["problem"], _part(arrays, "problem."))
-            return cls(problem=problem, meta=header["meta"], **_part(arrays, "trajectory."))
+            expect(header["meta"], dict, "meta")
+            return cls(problem=problem, meta=header["meta"], **_fitting(_part(arrays, "trajectory."), problem))
         except FileFormatError:
             raise
         except Exception as fault:  # a damaged file can fail anywhere: in zip, in zlib, in numpy's parser of array headers
@@ -203,7 +211,7 @@ class Trajectory:
             "recorded_sample": self.recorded,
             "recorded_sample_2": self.recorded,
         }
-        named = _DIMENSIONS if self.problem.model.phi.linear else _DIMENSIONS | {"response": _RESPONSE_OF_SAMPLES}
+        named = _dimensions(self.problem)
         variables = {name: (named[name], a) for name, a in self._arrays().items() if a is not None and name in named}
         used = {d for dims, _ in variables.values() for d in dims}
         attributes = {k: v for k, v in self.meta.items() if isinstance(v, str | int | float) and not isinstance(v, bool)}
@@ -231,6 +239,38 @@ _DIMENSIONS = {
     "samples": ("seed", "step", "sample", "output"),
     "diverged": ("seed",),
 }
+_AXES = {"steps": ("recorded_step",), "positions": ("position",), "recorded": ("recorded_sample",)}
+_WHOLE = ("steps", "recorded", "diverged")
+
+
+def _dimensions(problem: Problem) -> dict[str, tuple[str, ...]]:
+    """What the axes of every array count."""
+    return _DIMENSIONS if problem.model.phi.linear else _DIMENSIONS | {"response": _RESPONSE_OF_SAMPLES}
+
+
+def _fitting(arrays: dict[str, np.ndarray], problem: Problem) -> dict[str, np.ndarray]:
+    """The arrays of a trajectory, or a sentence unless they are real and every axis has the length that others give it.
+
+    Raises:
+        ValueError: which array does not fit, and why.
+    """
+    named, lengths = _dimensions(problem) | _AXES, {"sample": len(problem.evaluated), "output": problem.d_out, "pass": 2}
+    for name in [n for n in named if n in arrays]:
+        array, axes = arrays[name], named[name]
+        if array.dtype.kind not in ("iu" if name in _WHOLE else "iuf"):
+            raise ValueError(f"{name} must be {'whole' if name in _WHOLE else 'real'} numbers, got {array.dtype}")
+        if array.ndim != len(axes):
+            raise ValueError(f"{name} must have {len(axes)} axes, got shape {array.shape}")
+        for axis, length in zip(axes, array.shape, strict=True):
+            axis, length = ("step", length + 1) if axis == "update" else (axis.removesuffix("_2"), length)
+            if lengths.setdefault(axis, length) != length:
+                raise ValueError(
+                    f"{name} of shape {array.shape} does not fit the other arrays, whose {axis} is {lengths[axis]} long"
+                )
+    for name, count in (("steps", lengths.get("step")), ("recorded", lengths["sample"])):
+        if name in arrays and count is not None and np.any((arrays[name] < 0) | (arrays[name] >= count)):
+            raise ValueError(f"{name} must lie in 0 … {count - 1}, got {arrays[name].tolist()}")
+    return arrays
 
 
 def assemble(
@@ -276,6 +316,17 @@ def write_atomically(path: Path, write: Any) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _file(path: object) -> Path:
+    """The path of a file, or a sentence."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be the name of a file, got {path!r}")
+    if not str(path) or "\0" in str(path):
+        raise ValueError(f"path must be the name of a file, got {str(path)!r}")
+    if Path(path).is_dir():
+        raise ValueError(f"path must be the name of a file, got {str(path)!r}: it is a folder")
+    return Path(path)
 
 
 def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

@@ -455,6 +455,17 @@ def test_ctrl_c_before_anything_is_finished_says_so(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("arguments", [("classify", "1/2", "1/2"), ("recurse", *SMALL)])
+def test_ctrl_c_while_a_command_is_read_says_so_too(monkeypatch, arguments):
+    def stopped(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.core.TyperCommand.parse_args", stopped)
+    result = limits(*arguments)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "limits: interrupted before anything was finished; nothing was kept\n"
+
+
 @pytest.mark.parametrize("finished", [0, 1, 2, 3])
 def test_an_interrupted_comparison_shows_what_it_has(monkeypatch, tmp_path, finished):
     def stop(done, total):

@@ -17,7 +17,7 @@ from limits import FileFormatError, Record, Trajectory, recurse, solve
 from limits.optimizers import SGD
 from limits.parametrization import DEPTH_MUP, Parametrization
 from limits.problem import Problem, ResNet
-from limits.trajectory import FORMAT, assemble, write_atomically
+from limits.trajectory import FORMAT, _file, assemble, write_atomically
 
 ALL = Record(positions=(0, 0.5, 1), kinds=("feature", "gradient", "two_depth", "response"))
 
@@ -219,6 +219,60 @@ def test_unknown_arrays_are_refused(saved):
     write(saved, header, arrays | {"trajectory.colour": np.ones(2)})
     with pytest.raises(FileFormatError):
         Trajectory.load(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "sentence"),
+    [
+        ("outputs", lambda a: a + 1j, "outputs must be real numbers, got complex128"),
+        ("error", lambda a: a.astype(str), "error must be real numbers, got <U"),
+        ("feature_kernel", lambda a: a[0], r"feature_kernel must have 5 axes, got shape"),
+        ("gradient_kernel", lambda a: a[:, :, :2], "gradient_kernel of shape .* does not fit the other arrays, whose position"),
+        ("outputs", lambda a: a[:, :1], "outputs of shape .* does not fit the other arrays, whose sample is"),
+        ("error", lambda a: a[:0], "error of shape .* whose step is"),
+        ("losses", lambda a: a[:0], "losses of shape"),
+        ("losses", lambda a: a.astype(str), "losses must be real numbers"),
+        ("positions", lambda a: a.astype(complex), "positions must be real numbers"),
+        ("positions", lambda a: a[:0], "positions of shape"),
+        ("steps", lambda a: a - 9, "steps must lie in 0 … "),
+        ("recorded", lambda a: a - 9, "recorded must lie in 0 … "),
+        ("steps", lambda a: a.astype(float), "steps must be whole numbers, got float64"),
+        ("response", lambda a: a[:1], "response of shape .* whose pass is 2 long"),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_refused(saved, name, change, sentence):
+    header, arrays = header_of(saved)
+    write(saved, header, arrays | {f"trajectory.{name}": change(arrays[f"trajectory.{name}"])})
+    with pytest.raises(FileFormatError, match=f"is damaged: {sentence}"):
+        Trajectory.load(saved)
+
+
+def test_what_a_run_was_must_be_said_by_name(saved):
+    header, arrays = header_of(saved)
+    write(saved, header | {"meta": [1]}, arrays)
+    with pytest.raises(FileFormatError, match="meta must be a dict"):
+        Trajectory.load(saved)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_a_path_must_name_a_file(path):
+    for use in (recurse(CATALOGUE["single"], blocks=3).save, Trajectory.load):
+        with pytest.raises(ValueError, match="path must be the name of a file, got "):
+            use(path)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"run.npz"])
+def test_a_path_is_text(path):
+    """Asked of what both call, for run-time checks of types would answer before it."""
+    with pytest.raises(TypeError, match="path must be the name of a file, got "):
+        _file(path)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    for use in (recurse(CATALOGUE["single"], blocks=3).save, Trajectory.load):
+        with pytest.raises(ValueError, match=r"path must be the name of a file, got .*: it is a folder"):
+            use(tmp_path)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_missing_file_is_missing(tmp_path):

@@ -53,6 +53,12 @@ class Sentences(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args or ["--help"])
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # typer would exit without a word
+            fail("interrupted before anything was finished; nothing was kept", INTERRUPTED)
+
     def main(self, *args: Any, **options: Any) -> NoReturn:
         with warnings.catch_warnings():
             for boring in (DeprecationWarning, PendingDeprecationWarning, ImportWarning):
