@@ -48,7 +48,7 @@ class Sizes:
     blocks: tuple[int, ...] = (8, 16, 32, 64)
     neurons: int = 3072
     groups: int = 6
-    tol: float = 5e-3
+    tol: float = 1e-3
     widths: tuple[int, int] = (64, 128)
     seeds: int = 64
     rates: tuple[float, ...] = tuple(np.geomspace(0.5, 8, 17))

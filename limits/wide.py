@@ -86,8 +86,9 @@ def recurse(
         A `Trajectory` with error 0: exact up to round-off. Where an unstable run explodes, round-off does too: outputs of
         1e35 keep nine digits, and kernels of such runs fewer. Of samples of neurons, `error` is the standard error, and
         `feature_kernel_error` and its like those of the recorded kernels; it leaves out the bias of O(1/N), which was seen to be
-        as large as the error at N = 64 and not seen from N = 256 on. They take $O(NTSL)$ memory, some 32 N (T + 1) S L bytes for
-        S samples in float64, one of the eight after another where they do not fit together.
+        twice the error at N = 128 and as large at N = 512 where updates are large, and was within it at 8192. They take
+        $O(NTSL)$ memory, some 32 N (T + 1) S L bytes for S samples in float64, one of the eight after another where they do
+        not fit together.
 
     Raises:
         ValueError: `blocks` is no whole number >= 1, the record is too large or asks for the response of what is sampled, or

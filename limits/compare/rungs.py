@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from limits.compare.rates import PowerLaw, extrapolate, fit_power_law
+from limits.compare.rates import CONFIDENCE, PowerLaw, extrapolate, fit_power_law
 from limits.deep import NoLimitError, UnknownLimitError, UnresolvedError, sampled, solve
 from limits.finite import simulate
 from limits.markup import columns, listed
@@ -109,7 +109,13 @@ class Ladder:
         errors = self.width_errors()
         if len(errors) < 2 or min(e for e, _ in errors.values()) == 0:
             return None
-        return fit_power_law(list(errors), [e for e, _ in errors.values()], [s for _, s in errors.values()])
+        law = fit_power_law(list(errors), [e for e, _ in errors.values()], [s for _, s in errors.values()])
+        if np.any(law.spread == 0):
+            return law
+        from scipy.special import stdtrit
+
+        freedom = sum(int(np.sum(run.diverged < 0)) - 1 for run in self.finite.values())  # of the standard errors together
+        return replace(law, exponent_error=law.exponent_error * float(stdtrit(freedom, 0.975)) / CONFIDENCE)
 
     @property
     def depth_order(self) -> float | None:
@@ -383,14 +389,15 @@ def _end(run: Trajectory) -> tuple[str, str]:
 
 
 def _seed_error(run: Trajectory, target: Trajectory) -> tuple[float, float]:
-    """Root mean square distance of the seeds from the target, and its standard error over seeds."""
+    """Root mean square distance of the seeds from the target, and its standard error over seeds: 0 of one, as it is unknown."""
     if run.samples is None:
         return _rms(run.outputs - target.outputs), 0.0
     kept = run.samples[run.diverged < 0]
     squares, noise = np.mean((kept - target.outputs) ** 2, axis=(1, 2, 3)), _rms(target.error)
     error = _beyond(float(np.sqrt(squares.mean())), noise)
-    spread = squares.std(ddof=1) / np.sqrt(len(squares)) if len(squares) > 1 else 0.0
-    return error, float(np.hypot(spread / (2 * error), noise)) if error else 0.0
+    if len(squares) == 1 or not error:
+        return error, 0.0
+    return error, float(np.hypot(squares.std(ddof=1) / np.sqrt(len(squares)) / (2 * error), noise))
 
 
 def _in_powers_of_depth(problem: Problem) -> bool:
