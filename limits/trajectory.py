@@ -221,7 +221,7 @@ class Trajectory:
 _PAIR = ("recorded_step", "recorded_step_2", "position")
 _SAMPLES = ("recorded_sample", "recorded_sample_2")
 _RESPONSE_OF_SAMPLES = ("pass", *_PAIR, "position_2", *_SAMPLES)
-_DIMENSIONS = {
+_DIMENSIONS: dict[str, tuple[str, ...]] = {
     "outputs": ("step", "sample", "output"),
     "error": ("step", "sample", "output"),
     "losses": ("step",),
