@@ -81,7 +81,7 @@ class Question:
         str,
         _of(
             TRAINING,
-            "phi, such as relu, tanh, 'sin + cos' or 'leaky_relu(0.1)'; compare needs linear.",
+            "phi, such as relu, tanh, 'sin + cos' or 'leaky_relu(0.1)'.",
             metavar="TEXT",
         ),
     ] = "linear"
